@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * carom.h - the whole public C API of carom, and its manual.
+ *
+ * carom lets a native program call functions in warm worker processes (Python or C) through shared
+ * memory. A request is written once, read in place by a worker, and answered the same way. While
+ * both sides are awake a call makes no system call.
+ *
+ *   service   a named set of methods, reached through one Unix socket
+ *   host      the process (or thread) that owns a service; never on the path of a call
+ *   client    makes calls; owns one lane of shared memory per connection
+ *   worker    executes calls; maps every lane of its service
+ *   call      one request in flight, together with the memory of its request and of its reply
+ *
+ * Return values. Functions return 0 or a count on success and a negative errno on a local failure;
+ * carom_strerror() explains the number, carom_error_detail() says what exactly went wrong in the
+ * last failing call of this thread. The outcome of a call that reached a worker is a status: 0 is
+ * CAROM_OK, 1 to 16 are the canonical codes of gRPC (grpc/doc/statuscodes.md).
+ *
+ * Times. Every time is in nanoseconds of CLOCK_MONOTONIC. A timeout is relative, CAROM_FOREVER
+ * means none; a deadline is absolute, INT64_MAX means none.
+ *
+ * What may overlap (rows against columns; "own" = only on different objects, "yes" = freely):
+ *
+ *                       same client   same call   same worker   same request   same host
+ *   carom_client_open/   no            -           -             -              -
+ *     close
+ *   carom_client_*,      yes           -           -             -              -
+ *     carom_call_begin,
+ *     carom_invoke
+ *   carom_call_*         yes           own (a)     -             -              -
+ *   carom_worker_*       -             -           own (b)       -              -
+ *   carom_request_*      -             -           own           own            -
+ *   carom_host_*         -             -           -             -              own (c)
+ *
+ *   (a) carom_call_cancel may overlap everything on its call except carom_call_end.
+ *   (b) carom_worker_stop may be called from any thread and from a signal handler.
+ *   (c) carom_host_stop and carom_host_wait_ready may overlap carom_host_run; stop also from a
+ *       signal handler.
+ *
+ * Caveats: how it breaks.
+ *   - Pointers into a call die with carom_call_end, pointers into a request with
+ *     carom_request_reply / carom_request_fail. Copy what you keep.
+ *   - A client, worker or host opened before fork() must not be used in the child: every function
+ *     returns -ECHILD there. Open a new one. The child may drop it with the close function.
+ *   - A worker executes one call at a time per struct carom_worker. A handler that never returns
+ *     occupies it; deadlines free the caller, not the worker.
+ *   - At most once: a call that a worker began is never begun again. If the worker dies the call
+ *     ends with CAROM_UNAVAILABLE; whether its side effects happened is unknown.
+ *   - Only processes of the host's own uid, or of an uid it allows, may connect.
+ */
+#ifndef CAROM_H
+#define CAROM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CAROM_VERSION_MAJOR 0
+#define CAROM_VERSION_MINOR 1
+#define CAROM_VERSION_PATCH 0
+
+#if defined(CAROM_BUILD)
+#define CAROM_API __attribute__((visibility("default")))
+#else
+#define CAROM_API
+#endif
+
+/** Timeout that never expires. */
+#define CAROM_FOREVER ((int64_t)-1)
+/** In carom_client_options.spin_ns and carom_worker_options.spin_ns: learn how long to spin. */
+#define CAROM_SPIN_LEARNED ((int64_t)-1)
+/** Longest method name, without its final NUL. */
+#define CAROM_METHOD_NAME_MAX 103
+/** Longest service name (not path), without its final NUL. */
+#define CAROM_SERVICE_NAME_MAX 63
+
+/** Outcome of a call: the canonical status codes of gRPC. */
+enum carom_status {
+    CAROM_OK = 0,
+    CAROM_CANCELLED = 1,
+    CAROM_UNKNOWN = 2,
+    CAROM_INVALID_ARGUMENT = 3,
+    CAROM_DEADLINE_EXCEEDED = 4,
+    CAROM_NOT_FOUND = 5,
+    CAROM_ALREADY_EXISTS = 6,
+    CAROM_PERMISSION_DENIED = 7,
+    CAROM_RESOURCE_EXHAUSTED = 8,
+    CAROM_FAILED_PRECONDITION = 9,
+    CAROM_ABORTED = 10,
+    CAROM_OUT_OF_RANGE = 11,
+    CAROM_UNIMPLEMENTED = 12,
+    CAROM_INTERNAL = 13,
+    CAROM_UNAVAILABLE = 14,
+    CAROM_DATA_LOSS = 15,
+    CAROM_UNAUTHENTICATED = 16,
+};
+
+struct carom_client;
+struct carom_call;
+struct carom_worker;
+struct carom_request;
+struct carom_host;
+struct carom_observer;
+
+/* ---------------------------------------------------------------- general */
+
+/** Version of the library that is linked, "0.1.0". Compare with CAROM_VERSION_*. */
+CAROM_API const char *carom_version(void);
+
+/** Name of a status code: "UNAVAILABLE"; "UNKNOWN" for numbers that are none. Static storage. Any
+ *  thread. */
+CAROM_API const char *carom_status_name(int status);
+
+/** One sentence that tells a person what a negative errno of this library means and what to do.
+ *  Static storage (strerror's for numbers carom does not use). Any thread. */
+CAROM_API const char *carom_strerror(int error);
+
+/** What exactly went wrong in this thread's last carom function that failed: names the service,
+ *  the method, the sizes. For a remote error of carom_invoke: "type: message". Never NULL; ""
+ *  before any failure. Valid until the next carom call of the same thread. */
+CAROM_API const char *carom_error_detail(void);
+
+/** CLOCK_MONOTONIC now, in nanoseconds: the clock of every deadline in this API. */
+CAROM_API int64_t carom_now_ns(void);
+
+/** Folder where services are found by name: $CAROM_DIR, else $XDG_RUNTIME_DIR/carom, else
+ *  /tmp/carom-<uid>. Writes a NUL-terminated path. Does not create it.
+ *  Returns 0 or -ENAMETOOLONG. */
+CAROM_API int carom_service_folder(char *path, size_t capacity_bytes);
+
+/* ---------------------------------------------------------------- client */
+
+/** Options of carom_client_open. Zero the struct and set size = sizeof(struct ...); 0 in a field
+ *  means its default. The host refuses what is beyond its limits. */
+struct carom_client_options {
+    size_t size;
+    uint32_t slots;               /**< calls in flight; power of two, default 256 */
+    uint64_t request_block_bytes; /**< largest request; default 64 MiB of address space */
+    uint64_t reply_block_bytes;   /**< largest reply; default 64 MiB of address space */
+    uint64_t resident_bytes;      /**< memory kept for reuse after large calls; default 256 MiB */
+    int64_t spin_ns; /**< cap of spinning; 0 = default = learned; see also no_spin */
+    bool no_spin;    /**< sleep at once instead of spinning */
+};
+
+/** Connects to a service.
+ *  service     name ("photo") or, with a '/' in it, path of the socket
+ *  timeout_ns  how long to wait for the service to appear and for its first worker to be ready
+ *  options     NULL for the defaults
+ *  client      receives the client; owned by the caller, ended with carom_client_close
+ *  Blocks up to timeout_ns. The client may be shared between threads.
+ *  Errors: -ENOENT no such service; -ECONNREFUSED its host is gone; -ETIMEDOUT the service is
+ *  there, but no worker was ready in time; -EACCES this uid is not allowed; -EPROTO another
+ *  version of carom; -ENOSPC too many clients; -EINVAL bad option; -EMFILE, -ENOMEM. */
+CAROM_API int carom_client_open(const char *service, int64_t timeout_ns,
+                                const struct carom_client_options *options,
+                                struct carom_client **client);
+
+/** Ends the connection. Every call must have been ended and no other thread may be inside a
+ *  function of this client. Running calls are abandoned. NULL is allowed. */
+CAROM_API void carom_client_close(struct carom_client *client);
+
+/** Id of a method, to be resolved once and kept for the life of the client.
+ *  Returns the id (>= 0) or -ENOSYS when the service has no such method (the detail lists those it
+ *  has). Any thread. Does not block. */
+CAROM_API int carom_client_method(struct carom_client *client, const char *name);
+
+/** Slots of this client's lane: the most calls that can be in flight. */
+CAROM_API uint32_t carom_client_slots(const struct carom_client *client);
+
+/** Flags of carom_call_begin. */
+enum {
+    CAROM_NOWAIT = 1, /**< no free slot: return -EAGAIN instead of waiting for one */
+    CAROM_NOTIFY = 2, /**< carom_client_next will return this call when it is done */
+};
+
+/** Begins a call: takes a slot with its request block and its reply block.
+ *  method      id from carom_client_method
+ *  timeout_ns  for the whole call, from now on; CAROM_FOREVER for none
+ *  flags       CAROM_NOWAIT, CAROM_NOTIFY or 0
+ *  call        receives the call; must be ended with carom_call_end in every case
+ *  Blocks while every slot is in use, up to the timeout. Any thread.
+ *  Errors: -EAGAIN (CAROM_NOWAIT), -ETIMEDOUT, -EINVAL, -EHOSTDOWN the host is gone, -ESHUTDOWN
+ *  the service is stopping, -ECHILD after fork. */
+CAROM_API int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns,
+                               unsigned flags, struct carom_call **call);
+
+/** Memory in which to write the request, before carom_call_submit. Page aligned.
+ *  capacity_bytes  receives its size; may be NULL. The content is that of an older call.
+ *  Valid until carom_call_end; do not write to it after carom_call_submit. */
+CAROM_API void *carom_call_request(struct carom_call *call, size_t *capacity_bytes);
+
+/** Hands the request to the workers. Does not block; wakes a worker when all of them sleep.
+ *  length_bytes  how much of the request block is used
+ *  Errors: -EMSGSIZE longer than the block, -EALREADY submitted before, -ECHILD. */
+CAROM_API int carom_call_submit(struct carom_call *call, size_t length_bytes);
+
+/** Waits until the call is done: spins as long as that paid recently, then sleeps.
+ *  Returns the status (0 = CAROM_OK, else the worker's error), or -ETIMEDOUT the deadline passed,
+ *  -EHOSTDOWN the host died (the call may have run), -EINVAL not submitted, -ECHILD, -EPROTO the
+ *  peer wrote nonsense. One thread per call. May be repeated. */
+CAROM_API int carom_call_wait(struct carom_call *call);
+
+/** Like carom_call_wait, but returns -EAGAIN instead of waiting. */
+CAROM_API int carom_call_poll(struct carom_call *call);
+
+/** The reply of a call that ended with CAROM_OK: read-only memory of the lane, valid until
+ *  carom_call_end. NULL before that and for any other outcome. */
+CAROM_API const void *carom_call_reply(struct carom_call *call, size_t *length_bytes);
+
+/** What a remote error looks like. Every string is NUL-terminated, never NULL, and lives until
+ *  carom_call_end. */
+struct carom_error {
+    int status;            /**< enum carom_status */
+    int32_t worker;        /**< id of the worker that answered, or that died */
+    const char *type;      /**< "ValueError"; "carom.WorkerDied" when the worker died */
+    const char *message;   /**< the exception's text */
+    const char *traceback; /**< the worker's traceback, "" if none */
+};
+
+/** Details of a call that ended with a status other than CAROM_OK.
+ *  Returns 0, or -EINVAL when the call has no error. */
+CAROM_API int carom_call_error(struct carom_call *call, struct carom_error *error);
+
+/** Asks for the call to be dropped. A call that no worker has claimed never runs and ends with
+ *  CAROM_CANCELLED; one that runs sees carom_request_cancelled turn true and ends as its handler
+ *  decides. Does not block. Returns 0, or -EINVAL if not submitted. */
+CAROM_API int carom_call_cancel(struct carom_call *call);
+
+/** Ends a call, whatever its state. One that still runs is abandoned: its slot comes back when the
+ *  worker is through with it. After this the pointer is invalid. NULL is allowed. */
+CAROM_API void carom_call_end(struct carom_call *call);
+
+/** A pointer of the caller's own, kept with the call until carom_call_end. */
+CAROM_API void carom_call_set_data(struct carom_call *call, void *data);
+CAROM_API void *carom_call_data(const struct carom_call *call);
+
+/** Waits for any call begun with CAROM_NOTIFY to be done, in the order in which they are found.
+ *  call  receives it; use carom_call_poll for its status. Each call is returned once.
+ *  Returns 0, -ETIMEDOUT, -ENODATA when no such call is in flight, -EHOSTDOWN, -ECHILD. */
+CAROM_API int carom_client_next(struct carom_client *client, int64_t timeout_ns,
+                                struct carom_call **call);
+
+/** One whole call, copied in and out.
+ *  reply           where to put the reply; may be NULL when reply_capacity is 0
+ *  reply_bytes     receives the length of the reply; may be NULL
+ *  Returns the status as carom_call_wait does (remote error: see carom_error_detail), any error of
+ *  carom_call_begin, carom_call_submit and carom_call_wait, or -ENOBUFS when the reply is larger
+ *  than reply_capacity (reply_bytes says how large). Blocks up to the timeout. Any thread. */
+CAROM_API int carom_invoke(struct carom_client *client, int method, const void *request,
+                           size_t request_bytes, void *reply, size_t reply_capacity_bytes,
+                           size_t *reply_bytes, int64_t timeout_ns);
+
+/* ---------------------------------------------------------------- worker */
+
+/** Executes one call. Must finish it with carom_request_reply or carom_request_fail, once. */
+typedef void carom_handler(void *context, struct carom_request *request);
+
+/** A method that a worker serves. */
+struct carom_method {
+    const char *name;       /**< 1 to CAROM_METHOD_NAME_MAX bytes, UTF-8, no NUL */
+    carom_handler *handler; /**< for carom_worker_run; NULL when carom_worker_take is used */
+    void *context;          /**< first argument of the handler */
+};
+
+/** Options of carom_worker_open; zero the struct and set size. */
+struct carom_worker_options {
+    size_t size;
+    int64_t spin_ns; /**< cap of spinning; 0 = default = learned; see also no_spin */
+    bool no_spin;    /**< sleep at once instead of spinning */
+};
+
+/** Joins a service as a worker.
+ *  methods     the methods it serves; copied. carom_request_method gives indexes into this array
+ *  timeout_ns  how long to wait for the host to appear
+ *  Errors: as carom_client_open; -EEXIST a method is named twice; -EINVAL bad name. */
+CAROM_API int carom_worker_open(const char *service, const struct carom_method *methods,
+                                size_t method_count, int64_t timeout_ns,
+                                const struct carom_worker_options *options,
+                                struct carom_worker **worker);
+
+/** Leaves the service. A request taken and not finished is answered CAROM_INTERNAL. */
+CAROM_API void carom_worker_close(struct carom_worker *worker);
+
+/** Id of this worker within its service. */
+CAROM_API int carom_worker_id(const struct carom_worker *worker);
+
+/** Takes the next call: spins as long as that paid recently, then sleeps.
+ *  Expired calls are answered CAROM_DEADLINE_EXCEEDED on the way and never returned.
+ *  request  receives the call; finish it before the next take
+ *  Returns 0, -ETIMEDOUT, -ESHUTDOWN the service is stopping or carom_worker_stop was called,
+ *  -EHOSTDOWN the host died, -EINTR a signal arrived, -EBUSY a request is not finished, -ECHILD. */
+CAROM_API int carom_worker_take(struct carom_worker *worker, int64_t timeout_ns,
+                                struct carom_request **request);
+
+/** Like carom_worker_take, but never sleeps: spins for at most spin_ns (less when spinning did not
+ *  pay recently), then returns -EAGAIN. For callers that must give something up before sleeping,
+ *  such as an interpreter lock. */
+CAROM_API int carom_worker_poll(struct carom_worker *worker, int64_t spin_ns,
+                                struct carom_request **request);
+
+/** Takes calls and gives them to their handlers until the service stops.
+ *  Returns 0 after carom_worker_stop or an orderly stop of the service, else as carom_worker_take
+ *  (it goes on after -EINTR). */
+CAROM_API int carom_worker_run(struct carom_worker *worker);
+
+/** Makes carom_worker_take and carom_worker_run return. Any thread; async-signal-safe. */
+CAROM_API void carom_worker_stop(struct carom_worker *worker);
+
+/** Index of the method in the array given to carom_worker_open. */
+CAROM_API int carom_request_method(const struct carom_request *request);
+
+/** The request: read-only shared memory, valid until the request is finished. The client can
+ *  change it meanwhile: read each byte you decide on once. Page aligned. */
+CAROM_API const void *carom_request_data(const struct carom_request *request, size_t *length_bytes);
+
+/** Memory in which to build the reply; valid until the request is finished. Page aligned. */
+CAROM_API void *carom_request_reply_block(struct carom_request *request, size_t *capacity_bytes);
+
+/** Finishes with CAROM_OK; the first length_bytes of the reply block are the reply.
+ *  Returns 0, or -EMSGSIZE longer than the block (the request is then not finished). */
+CAROM_API int carom_request_reply(struct carom_request *request, size_t length_bytes);
+
+/** Finishes with an error.
+ *  status   1 to 16; anything else becomes CAROM_UNKNOWN
+ *  type, message, traceback  NUL-terminated UTF-8 or NULL; copied, shortened at the end when they
+ *           do not fit the reply block. */
+CAROM_API void carom_request_fail(struct carom_request *request, int status, const char *type,
+                                  const char *message, const char *traceback);
+
+/** Whether the client has asked to drop this call, or has left. One atomic load. */
+CAROM_API bool carom_request_cancelled(const struct carom_request *request);
+
+/** Absolute deadline of the call, INT64_MAX for none. */
+CAROM_API int64_t carom_request_deadline(const struct carom_request *request);
+
+/** Who calls, as the kernel told the host. */
+struct carom_peer {
+    int32_t id; /**< of the client, or of the worker, within the service */
+    pid_t pid;  /**< as the host sees it; 0 if it is in a foreign PID namespace */
+    uid_t uid;
+};
+CAROM_API void carom_request_client(const struct carom_request *request, struct carom_peer *peer);
+
+/** Memory of a request that outlives it. */
+enum carom_block { CAROM_REQUEST_BLOCK = 0, CAROM_REPLY_BLOCK = 1 };
+
+/** Turns the first length_bytes at the address of a block into private memory of this process, with the
+ *  same content, that stays valid after the request is finished; the worker maps the shared block
+ *  elsewhere. For pointers that escaped and cannot be taken back. To be called right before
+ *  finishing the request; afterwards carom_request_data / _reply_block give the new address of the shared block.
+ *  Release the memory with munmap(address, length_bytes rounded up to pages).
+ *  Returns 0 or -ENOMEM. */
+CAROM_API int carom_request_detach(struct carom_request *request, enum carom_block block,
+                                   size_t length_bytes);
+
+/* ---------------------------------------------------------------- host */
+
+/** Options of carom_host_open; zero the struct and set size. */
+struct carom_host_options {
+    size_t size;
+    uint32_t max_clients;      /**< default and most 1024 */
+    uint32_t max_workers;      /**< default and most 256 */
+    uint32_t max_slots;        /**< per client; default 4096 */
+    uint64_t max_block_bytes;  /**< per request or reply; default 1 GiB */
+    const uid_t *allowed_uids; /**< who may connect besides the host's own uid; copied */
+    size_t allowed_uid_count;
+};
+
+/** Claims a service name and listens on its socket. A socket left by a killed host is taken over.
+ *  Errors: -EADDRINUSE another live host serves this name; -EACCES the folder belongs to somebody
+ *  else; -ENAMETOOLONG; -EINVAL bad name or option; -EMFILE, -ENOMEM. */
+CAROM_API int carom_host_open(const char *service, const struct carom_host_options *options,
+                              struct carom_host **host);
+
+/** Serves peers until carom_host_stop: hands out memory, watches who is alive, cleans up after the
+ *  dead. Blocks; run it in a process of its own or on a thread. Returns 0 after carom_host_stop. */
+CAROM_API int carom_host_run(struct carom_host *host);
+
+/** Announces the stop to clients and workers and makes carom_host_run return. Any thread;
+ *  async-signal-safe. */
+CAROM_API void carom_host_stop(struct carom_host *host);
+
+/** Waits until at least `workers` workers are ready. Returns 0, -ETIMEDOUT, -ESHUTDOWN. Needs
+ *  carom_host_run on another thread. */
+CAROM_API int carom_host_wait_ready(struct carom_host *host, uint32_t workers, int64_t timeout_ns);
+
+/** Closes the socket, removes its file, disconnects every peer. Not while carom_host_run runs. */
+CAROM_API void carom_host_close(struct carom_host *host);
+
+/* ---------------------------------------------------------------- observer */
+
+enum carom_service_state {
+    CAROM_STARTING = 0, /**< no worker is ready yet */
+    CAROM_READY = 1,
+    CAROM_STOPPING = 2,
+};
+
+struct carom_service_info {
+    char name[CAROM_SERVICE_NAME_MAX + 1];
+    int state; /**< enum carom_service_state */
+    pid_t host_pid;
+    uint32_t method_count;
+    uint32_t worker_count;
+    uint32_t client_count;
+    int64_t started_ns; /**< CLOCK_MONOTONIC */
+};
+
+struct carom_worker_info {
+    struct carom_peer peer;
+    int64_t joined_ns;
+    uint64_t calls;         /**< finished, whatever the status */
+    uint64_t errors;        /**< of those, not CAROM_OK */
+    uint64_t expired;       /**< answered CAROM_DEADLINE_EXCEEDED without running */
+    uint64_t busy_ns;       /**< time spent in calls */
+    uint64_t handler_p50_ns; /**< median of claim to reply, from the histogram (within 20 %) */
+    uint64_t handler_p99_ns;
+};
+
+struct carom_client_info {
+    struct carom_peer peer;
+    int64_t joined_ns;
+};
+
+/** Connects read-only, for tools. Errors as carom_client_open, but waits for no worker. */
+CAROM_API int carom_observer_open(const char *service, struct carom_observer **observer);
+CAROM_API void carom_observer_close(struct carom_observer *observer);
+
+/** The service as it is now. Fields are read one by one while others write. Returns 0, or
+ *  -EHOSTDOWN when the host has gone. */
+CAROM_API int carom_observer_service(struct carom_observer *observer,
+                                     struct carom_service_info *info);
+
+/** Up to capacity workers (clients); returns how many there are, which may be more. */
+CAROM_API int carom_observer_workers(struct carom_observer *observer,
+                                     struct carom_worker_info *infos, size_t capacity);
+CAROM_API int carom_observer_clients(struct carom_observer *observer,
+                                     struct carom_client_info *infos, size_t capacity);
+
+/** Name of a method by its id; "" beyond the last one. Valid until carom_observer_close. */
+CAROM_API const char *carom_observer_method(struct carom_observer *observer, uint32_t method);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

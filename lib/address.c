@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * address.c - service names, the folder of sockets, and whose it is. */
+#include "address.h"
+
+#include "carom.h"
+#include "error.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int print_path(char *path, size_t capacity, const char *folder, const char *rest)
+{
+    int length = snprintf(path, capacity, "%s%s", folder, rest);
+    if (length < 0 || (size_t)length >= capacity)
+        return carom__fail(-ENAMETOOLONG, "path too long: %s%s", folder, rest);
+    return 0;
+}
+
+int carom_service_folder(char *path, size_t capacity_bytes)
+{
+    const char *folder = getenv("CAROM_DIR");
+    if (folder != NULL && folder[0] != '\0')
+        return print_path(path, capacity_bytes, folder, "");
+    folder = getenv("XDG_RUNTIME_DIR");
+    if (folder != NULL && folder[0] != '\0')
+        return print_path(path, capacity_bytes, folder, "/carom");
+    char rest[32];
+    snprintf(rest, sizeof rest, "/tmp/carom-%u", (unsigned)geteuid());
+    return print_path(path, capacity_bytes, rest, "");
+}
+
+static bool is_name(const char *service)
+{
+    size_t length = strlen(service);
+    if (length == 0 || length > CAROM_SERVICE_NAME_MAX || service[0] == '.')
+        return false;
+    return strspn(service, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+           length;
+}
+
+/* In a folder that somebody else can write to, a name would prove nothing. */
+static int check_folder(const char *folder, bool create)
+{
+    struct stat status;
+    if (create && mkdir(folder, 0700) != 0 && errno != EEXIST)
+        return carom__fail(-errno, "cannot create the folder %s: %s", folder, strerror(errno));
+    if (lstat(folder, &status) != 0)
+        return create ? carom__fail_errno(-errno, folder) : 0; /* then connecting says ENOENT */
+    if (S_ISDIR(status.st_mode) && (status.st_uid == geteuid() || status.st_uid == 0) &&
+        (status.st_mode & 022) == 0)
+        return 0;
+    return carom__fail(-EACCES,
+                       "%s must be a folder that belongs to you and that nobody else can write to: "
+                       "fix it or set CAROM_DIR to another folder",
+                       folder);
+}
+
+int carom__address(const char *service, bool create, struct sockaddr_un *address)
+{
+    char folder[CAROM__PATH_MAX + 1], rest[CAROM_SERVICE_NAME_MAX + 8];
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (service != NULL && strchr(service, '/') != NULL)
+        return print_path(address->sun_path, sizeof address->sun_path, service, "");
+    if (service == NULL || !is_name(service))
+        return carom__fail(-EINVAL,
+                           "'%s' is not a service name: use up to %d letters, digits, '.', '_' "
+                           "and '-', or a path with a '/'",
+                           service == NULL ? "(null)" : service, CAROM_SERVICE_NAME_MAX);
+    int rc = carom_service_folder(folder, sizeof folder);
+    if (rc == 0)
+        rc = check_folder(folder, create);
+    if (rc < 0)
+        return rc;
+    snprintf(rest, sizeof rest, "/%s.sock", service);
+    return print_path(address->sun_path, sizeof address->sun_path, folder, rest);
+}
+
+void carom__service_label(const char *service, char *label, size_t capacity_bytes)
+{
+    const char *last = strrchr(service, '/');
+    snprintf(label, capacity_bytes, "%s", last == NULL ? service : last + 1);
+    char *suffix = strstr(label, ".sock");
+    if (suffix != NULL && suffix != label && suffix[5] == '\0')
+        *suffix = '\0';
+}

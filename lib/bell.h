@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * bell.h - who may have work, who sleeps: the meeting point of clients and workers of a service.
+ *
+ * What it is for. A client that submitted must find a sleeping worker; a worker that is about to
+ * sleep must find a submitted call. Both first say, then look:
+ *
+ *   client                                    worker
+ *     publish the cell                          set its parked bit
+ *     --- full fence ---                        --- full fence ---
+ *     lane's ready bit clear? set it            look through every lane with a ready bit
+ *     a parked bit set? clear it, wake          found nothing: sleep on the park word
+ *
+ * Both fences are seq_cst, so in their total order one comes first, and the side whose fence is
+ * second sees what the other said. Acquire and release would let both look before either said.
+ *
+ * Waking. Whoever clears a parked bit owns the wake: it then changes the park word and calls
+ * FUTEX_WAKE. The worker read its park word before it set the bit, so the futex refuses to sleep
+ * when the word has changed. If the owner of a wake dies in between, the host wakes every worker
+ * once (carom__bell_wake_all): a dead process takes no wake-up with it.
+ *
+ * Ready bits stay set while work keeps coming; before parking a worker clears those of empty lanes
+ * and looks at the lane again, with a full fence between. A hot exchange writes nothing here.
+ *
+ * Everything here is a hint. A hostile client can set and clear what it likes: workers then look in
+ * vain, or sleep until the host or the next honest submit wakes them; nothing is read or written
+ * outside the page.
+ */
+#ifndef CAROM_BELL_H
+#define CAROM_BELL_H
+
+#include "layout.h"
+
+#include <stdbool.h>
+
+/** Client: says that a lane has work. After carom__bell_fence. */
+void carom__bell_ready(struct carom__bell *bell, uint32_t lane);
+
+/** The full fence between saying and looking, on both sides. */
+static inline void carom__bell_fence(void)
+{
+    /* seq_cst: see the table above; pairs with itself on the other side */
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+/** Whether any worker is parked. */
+static inline bool carom__bell_any_parked(struct carom__bell *bell)
+{
+    uint64_t any = 0;
+    /* relaxed: ordered by the carom__bell_fence before */
+    for (uint32_t word = 0; word < CAROM__WORKER_WORDS; word++)
+        any |= atomic_load_explicit(&bell->parked[word], memory_order_relaxed);
+    return any != 0;
+}
+
+/** Wakes up to count parked workers. Returns how many. */
+uint32_t carom__bell_wake(struct carom__bell *bell, uint32_t count);
+
+/** Wakes one worker, parked or not: changes its park word. Async-signal-safe. */
+void carom__bell_wake_worker(struct carom__bell *bell, uint32_t worker);
+
+/** Host: wakes everybody once, whatever the bits say; after a death, or with news. */
+void carom__bell_wake_all(struct carom__bell *bell);
+
+/** Worker: value of its park word, to be read before carom__bell_park. */
+static inline uint32_t carom__bell_park_word(struct carom__bell *bell, uint32_t worker)
+{
+    /* acquire: pairs with carom__bell_wake_worker; what was said before the wake is seen */
+    return atomic_load_explicit(&bell->parks[worker].word, memory_order_acquire);
+}
+
+/** Worker: says that it is going to sleep. Includes the full fence; the worker looks next. */
+void carom__bell_park(struct carom__bell *bell, uint32_t worker);
+
+/** Worker: is awake again. */
+void carom__bell_unpark(struct carom__bell *bell, uint32_t worker);
+
+/** Ready bits of 64 lanes. */
+static inline uint64_t carom__bell_ready_word(struct carom__bell *bell, uint32_t word)
+{
+    /* relaxed: a hint; before parking it is ordered by the fence in carom__bell_park */
+    return atomic_load_explicit(&bell->ready[word], memory_order_relaxed);
+}
+
+/** Clears a lane's ready bit. Includes the full fence; the caller looks at the lane again. */
+void carom__bell_clear_ready(struct carom__bell *bell, uint32_t lane);
+
+/** Host: forgets a worker or a lane that is gone. */
+void carom__bell_forget_worker(struct carom__bell *bell, uint32_t worker);
+void carom__bell_forget_lane(struct carom__bell *bell, uint32_t lane);
+
+#endif

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * call.c - the life of a call on the client's side: begin, submit, wait, reply, end. */
+#include "bell.h"
+#include "client.h"
+#include "error.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* ---------------------------------------------------------------- begin */
+
+static bool slot_ready(struct carom_client *client)
+{
+    carom__client_collect(client);
+    return carom__slots_free(&client->slots) > 0;
+}
+
+/* Every slot is in use: waits for one. */
+static int await_slot(struct carom_client *client, int64_t deadline_ns, unsigned flags,
+                      uint32_t *slot)
+{
+    int rc = 0;
+    carom__client_collect(client);
+    *slot = carom__slots_pop(&client->slots);
+    if (*slot != CAROM__NO_SLOT)
+        return 0;
+    if (flags & CAROM_NOWAIT)
+        return carom__fail(-EAGAIN, "all %u slots are in use", client->lane.geometry.slots);
+    /* seq_cst: announced before the next look at the stack; pairs with carom__call_release */
+    atomic_fetch_add_explicit(&client->slot_waiters, 1, memory_order_seq_cst);
+    while (rc == 0 && (*slot = carom__slots_pop(&client->slots)) == CAROM__NO_SLOT)
+        rc = carom__client_sleep(client, slot_ready, deadline_ns);
+    /* relaxed: one waiter less publishes nothing */
+    atomic_fetch_sub_explicit(&client->slot_waiters, 1, memory_order_relaxed);
+    return rc == -ETIMEDOUT ? carom__fail(rc, "all %u slots stayed in use until the deadline",
+                                          client->lane.geometry.slots)
+                            : rc;
+}
+
+static int check_service(struct carom_client *client)
+{
+    int rc = carom__check_fork(client->forks);
+    if (rc < 0)
+        return rc;
+    /* relaxed: flags that are looked at on every call; a late look is as good as an early call */
+    if (atomic_load_explicit(&client->host_gone, memory_order_relaxed))
+        return carom__fail(-EHOSTDOWN, "the service's host died");
+    if (atomic_load_explicit(&client->directory->state, memory_order_relaxed) == CAROM_STOPPING)
+        return carom__fail(-ESHUTDOWN, "the service is stopping");
+    return 0;
+}
+
+static void owe_completion(struct carom_call *call)
+{
+    struct carom__completions *completions = &call->client->completions;
+    pthread_mutex_lock(&completions->lock);
+    call->notify = true;
+    completions->owed++;
+    pthread_mutex_unlock(&completions->lock);
+}
+
+int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns, unsigned flags,
+                     struct carom_call **begun)
+{
+    *begun = NULL;
+    int rc = check_service(client);
+    if (rc < 0)
+        return rc;
+    if (method < 0 || (flags & ~(unsigned)(CAROM_NOWAIT | CAROM_NOTIFY)))
+        return carom__fail(-EINVAL, "method %d or flags 0x%x are not valid", method, flags);
+    int64_t deadline_ns = carom__deadline_ns(timeout_ns);
+    uint32_t slot = carom__slots_pop(&client->slots);
+    if (slot == CAROM__NO_SLOT && (rc = await_slot(client, deadline_ns, flags, &slot)) < 0)
+        return rc;
+    struct carom_call *call = &client->calls[slot];
+    call->method = (uint32_t)method;
+    call->timeout_ns = timeout_ns < 0 ? INT64_MAX : timeout_ns;
+    call->deadline_ns = deadline_ns;
+    call->progress = CAROM__BEGUN;
+    call->has_reply = false;
+    call->data = NULL;
+    if (flags & CAROM_NOTIFY)
+        owe_completion(call);
+    *begun = call;
+    return 0;
+}
+
+static char *request_block(const struct carom_call *call)
+{
+    return call->client->requests + call->slot * call->client->lane.geometry.request_block_bytes;
+}
+
+static const char *reply_block(const struct carom_call *call)
+{
+    return call->client->replies + call->slot * call->client->lane.geometry.reply_block_bytes;
+}
+
+void *carom_call_request(struct carom_call *call, size_t *capacity_bytes)
+{
+    if (capacity_bytes != NULL)
+        *capacity_bytes = call->client->lane.geometry.request_block_bytes;
+    return request_block(call);
+}
+
+/* ---------------------------------------------------------------- submit */
+
+static void note_extent(struct carom_client *client, uint64_t *extent, uint64_t bytes)
+{
+    if (bytes <= *extent)
+        return;
+    /* relaxed: a sum, publishes nothing */
+    atomic_fetch_add_explicit(&client->resident_bytes, bytes - *extent, memory_order_relaxed);
+    *extent = bytes;
+}
+
+static int send(struct carom_call *call, uint32_t method, uint64_t flags, uint64_t request_bytes)
+{
+    struct carom_client *client = call->client;
+    struct carom__submission submission = {
+        .slot = call->slot,
+        .generation = call->generation,
+        .method = method,
+        .flags = flags,
+        .deadline_ns = call->deadline_ns,
+        .request_bytes = request_bytes,
+    };
+    int workers = carom__lane_submit(&client->lane, &client->producer, &submission);
+    if (workers < 0)
+        return carom__fail(workers, "the lane's ring was damaged by another process");
+    carom__bell_ready(client->bell, client->lane_id);
+    if (carom__bell_any_parked(client->bell))
+        carom__bell_wake(client->bell, (uint32_t)workers);
+    return 0;
+}
+
+int carom_call_submit(struct carom_call *call, size_t length_bytes)
+{
+    struct carom_client *client = call->client;
+    int rc = carom__check_fork(client->forks);
+    if (rc < 0)
+        return rc;
+    if (call->progress != CAROM__BEGUN)
+        return carom__fail(-EALREADY, "this call was submitted before");
+    if (length_bytes > client->lane.geometry.request_block_bytes)
+        return carom__fail(-EMSGSIZE,
+                           "request of %zu bytes is larger than a request block of %llu: open the "
+                           "client with a larger request_block_bytes",
+                           length_bytes,
+                           (unsigned long long)client->lane.geometry.request_block_bytes);
+    note_extent(client, &call->request_extent, length_bytes);
+    /* before sending: carom_client_next may give the call to another thread at once */
+    call->progress = CAROM__SENT;
+    rc = send(call, call->method, call->notify ? CAROM__NOTIFY : 0, length_bytes);
+    if (rc < 0)
+        call->progress = CAROM__BEGUN;
+    return rc;
+}
+
+/* ---------------------------------------------------------------- wait */
+
+static int over(struct carom_call *call, int outcome)
+{
+    call->progress = CAROM__OVER;
+    call->outcome = outcome;
+    return outcome;
+}
+
+static bool is_pending(const struct carom_call *call, uint64_t state)
+{
+    enum carom__phase phase = carom__state_phase(state);
+    return carom__state_generation(state) == call->generation &&
+           (phase == CAROM__SUBMITTED || phase == CAROM__RUNNING);
+}
+
+/* The state word left SUBMITTED and RUNNING: what came of the call? */
+static int conclude(struct carom_call *call, uint64_t state)
+{
+    struct carom__lane *lane = &call->client->lane;
+    struct carom__slot *slot = &lane->slots[call->slot];
+    if (carom__state_phase(state) != CAROM__DONE ||
+        carom__state_generation(state) != call->generation)
+        return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u", call->slot));
+    if (carom__state_owner(state) == CAROM__OWNER_CLIENT)
+        return over(call, CAROM_CANCELLED);
+    /* relaxed: published by DONE, which was loaded with acquire; loaded once, checked below */
+    int32_t status = atomic_load_explicit(&slot->status, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&slot->reply_bytes, memory_order_relaxed);
+    if (bytes > lane->geometry.reply_block_bytes || status < 0 || status > CAROM_UNAUTHENTICATED)
+        return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u", call->slot));
+    call->has_reply = true;
+    call->reply_bytes = bytes;
+    note_extent(call->client, &call->reply_extent, bytes);
+    if (status == CAROM_DEADLINE_EXCEEDED && bytes == 0) /* expired before it was run */
+        return over(call, carom__fail(-ETIMEDOUT, "the deadline passed before a worker was free"));
+    return over(call, status);
+}
+
+static uint64_t spin(struct carom_call *call)
+{
+    struct carom_client *client = call->client;
+    struct carom__spinning wait;
+    uint64_t state = carom__lane_state(&client->lane, call->slot);
+    if (!is_pending(call, state) || !carom__spin_begin(&client->spin, &wait, call->timeout_ns))
+        return state;
+    while (carom__spin_again(&wait)) {
+        state = carom__lane_state(&client->lane, call->slot);
+        if (is_pending(call, state))
+            continue;
+        carom__spin_hit(&client->spin, &wait);
+        return state;
+    }
+    carom__spin_miss(&client->spin, &wait);
+    return state;
+}
+
+static int expire(struct carom_call *call)
+{
+    struct carom__lane *lane = &call->client->lane;
+    if (carom__lane_withdraw(lane, call->slot, call->generation))
+        return over(call, carom__fail(-ETIMEDOUT, "no worker took the call before its deadline"));
+    uint64_t state = carom__lane_flag(lane, call->slot, call->generation, CAROM__CANCEL);
+    if (!is_pending(call, state))
+        return conclude(call, state);
+    return over(call, carom__fail(-ETIMEDOUT, "the worker was still busy at the deadline"));
+}
+
+/* The control socket has hung up: did the service end in order? */
+static int host_gone(const struct carom_client *client)
+{
+    /* relaxed: written before the host hung up */
+    if (atomic_load_explicit(&client->directory->state, memory_order_relaxed) == CAROM_STOPPING)
+        return carom__fail(-ESHUTDOWN, "the service stopped during the call");
+    return carom__fail(-EHOSTDOWN, "the service's host died during the call");
+}
+
+static int sleep_until_done(struct carom_call *call)
+{
+    struct carom_client *client = call->client;
+    for (;;) {
+        uint64_t state =
+            carom__lane_flag(&client->lane, call->slot, call->generation, CAROM__WAITER);
+        if (!is_pending(call, state))
+            return conclude(call, state);
+        int64_t left_ns = call->deadline_ns - carom__now_ns();
+        if (left_ns <= 0)
+            return expire(call);
+        int rc = carom__lane_sleep(&client->lane, call->slot, state,
+                                   left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
+        if (rc != -ETIMEDOUT || !carom__client_host_gone(client))
+            continue;
+        state = carom__lane_state(&client->lane, call->slot);
+        if (!is_pending(call, state))
+            return conclude(call, state);
+        return over(call, host_gone(client));
+    }
+}
+
+int carom_call_wait(struct carom_call *call)
+{
+    int rc = carom__check_fork(call->client->forks);
+    if (rc < 0)
+        return rc;
+    if (call->progress == CAROM__OVER)
+        return call->outcome;
+    if (call->progress != CAROM__SENT)
+        return carom__fail(-EINVAL, "the call was not submitted");
+    uint64_t state = spin(call);
+    return is_pending(call, state) ? sleep_until_done(call) : conclude(call, state);
+}
+
+int carom_call_poll(struct carom_call *call)
+{
+    int rc = carom__check_fork(call->client->forks);
+    if (rc < 0)
+        return rc;
+    if (call->progress == CAROM__OVER)
+        return call->outcome;
+    if (call->progress != CAROM__SENT)
+        return carom__fail(-EINVAL, "the call was not submitted");
+    uint64_t state = carom__lane_state(&call->client->lane, call->slot);
+    if (!is_pending(call, state))
+        return conclude(call, state);
+    return carom__now_ns() < call->deadline_ns ? -EAGAIN : expire(call);
+}
+
+/* ---------------------------------------------------------------- outcome */
+
+const void *carom_call_reply(struct carom_call *call, size_t *length_bytes)
+{
+    bool ok = call->progress == CAROM__OVER && call->outcome == CAROM_OK;
+    if (length_bytes != NULL)
+        *length_bytes = ok ? call->reply_bytes : 0;
+    return ok ? reply_block(call) : NULL;
+}
+
+/* Errors without a record: a call that its client withdrew, or whose worker died. */
+static void describe_without_record(const struct carom_call *call, struct carom_error *error)
+{
+    if (call->outcome == CAROM_CANCELLED) {
+        error->type = "carom.Cancelled";
+        error->message = "the caller cancelled the call before a worker took it";
+    } else if (call->outcome == CAROM_UNAVAILABLE) {
+        error->type = "carom.WorkerDied";
+        error->message = "the worker died while it ran this call";
+    }
+}
+
+int carom_call_error(struct carom_call *call, struct carom_error *error)
+{
+    if (call->progress != CAROM__OVER || call->outcome <= 0)
+        return carom__fail(-EINVAL, "the call has no error");
+    uint64_t state = carom__lane_state(&call->client->lane, call->slot);
+    uint32_t owner = carom__state_owner(state);
+    *error = (struct carom_error){
+        .status = call->outcome,
+        .worker = owner == CAROM__OWNER_CLIENT ? -1 : (int32_t)(owner & 0xffffu),
+        .type = "",
+        .message = "",
+        .traceback = "",
+    };
+    if (call->failure.type == NULL && call->has_reply && call->reply_bytes > 0)
+        carom__failure_read(reply_block(call), call->reply_bytes, &call->failure);
+    if (call->failure.type == NULL) {
+        describe_without_record(call, error);
+        return 0;
+    }
+    error->type = call->failure.type;
+    error->message = call->failure.message;
+    error->traceback = call->failure.traceback;
+    return 0;
+}
+
+int carom_call_cancel(struct carom_call *call)
+{
+    struct carom__lane *lane = &call->client->lane;
+    int rc = carom__check_fork(call->client->forks);
+    if (rc < 0)
+        return rc;
+    if (carom__lane_withdraw(lane, call->slot, call->generation))
+        return 0;
+    /* only the state word is looked at: another thread may be waiting for this call */
+    uint64_t state = carom__lane_flag(lane, call->slot, call->generation, CAROM__CANCEL);
+    if (carom__state_phase(state) == CAROM__FREE)
+        return carom__fail(-EINVAL, "the call was not submitted");
+    return 0;
+}
+
+void carom_call_set_data(struct carom_call *call, void *data)
+{
+    call->data = data;
+}
+
+void *carom_call_data(const struct carom_call *call)
+{
+    return call->data;
+}
+
+/* ---------------------------------------------------------------- end */
+
+static bool over_budget(struct carom_client *client, uint64_t extent)
+{
+    /* relaxed: a sum that decides when to give memory back; being late costs memory only */
+    return extent > CAROM__KEEP_BYTES &&
+           atomic_load_explicit(&client->resident_bytes, memory_order_relaxed) >
+               client->resident_limit_bytes;
+}
+
+static void forget_extent(struct carom_client *client, uint64_t *extent)
+{
+    /* relaxed: a sum */
+    atomic_fetch_sub_explicit(&client->resident_bytes, *extent - CAROM__KEEP_BYTES,
+                              memory_order_relaxed);
+    *extent = CAROM__KEEP_BYTES;
+}
+
+static void trim_request(struct carom_call *call)
+{
+    uint64_t pages = (call->request_extent - CAROM__KEEP_BYTES + 4095) & ~UINT64_C(4095);
+    madvise(request_block(call) + CAROM__KEEP_BYTES, pages, MADV_REMOVE);
+    forget_extent(call->client, &call->request_extent);
+}
+
+static void free_slot(struct carom_call *call)
+{
+    struct carom_client *client = call->client;
+    call->generation = (call->generation + 1) & CAROM__GENERATION_MASK;
+    carom__lane_free(&client->lane, call->slot, call->generation);
+    call->progress = CAROM__IDLE;
+    carom__slots_push(&client->slots, call->slot);
+    /* seq_cst: after the push; pairs with await_slot */
+    if (atomic_load_explicit(&client->slot_waiters, memory_order_seq_cst) > 0)
+        carom__lane_ring_event(&client->lane);
+}
+
+/* Has a worker give the reply block's memory back: an abandoned call of this slot's next life. */
+static bool trim_reply(struct carom_call *call)
+{
+    struct carom_client *client = call->client;
+    forget_extent(client, &call->reply_extent);
+    pthread_mutex_lock(&client->completions.lock);
+    call->generation = (call->generation + 1) & CAROM__GENERATION_MASK;
+    call->deadline_ns = INT64_MAX;
+    call->abandoned =
+        send(call, CAROM__METHOD_TRIM, CAROM__NOTIFY | CAROM__ABANDONED, 0) == 0;
+    bool sent = call->abandoned;
+    pthread_mutex_unlock(&client->completions.lock);
+    return sent;
+}
+
+void carom__call_release(struct carom_call *call)
+{
+    if (over_budget(call->client, call->request_extent))
+        trim_request(call);
+    free_slot(call);
+}
+
+static void forget_notify(struct carom_call *call)
+{
+    struct carom__completions *completions = &call->client->completions;
+    struct carom_call **link = &completions->first, *before = NULL;
+    pthread_mutex_lock(&completions->lock);
+    if (call->notify)
+        completions->owed--;
+    call->notify = false;
+    if (call->queued) {
+        while (*link != call) {
+            before = *link;
+            link = &before->next_done;
+        }
+        *link = call->next_done;
+        if (completions->last == call)
+            completions->last = before;
+        call->queued = false;
+    }
+    pthread_mutex_unlock(&completions->lock);
+}
+
+/* Leaves a call that still runs: its slot comes back through its completion bit. False: it was
+ * done in the last moment. */
+static bool abandon(struct carom_call *call)
+{
+    struct carom_client *client = call->client;
+    pthread_mutex_lock(&client->completions.lock);
+    uint64_t state = carom__lane_flag(&client->lane, call->slot, call->generation,
+                                      CAROM__ABANDONED | CAROM__CANCEL);
+    call->abandoned = is_pending(call, state);
+    bool abandoned = call->abandoned;
+    pthread_mutex_unlock(&client->completions.lock);
+    return abandoned;
+}
+
+void carom_call_end(struct carom_call *call)
+{
+    if (call == NULL || call->client->forks != carom__forks || call->progress == CAROM__IDLE)
+        return;
+    if (call->notify)
+        forget_notify(call);
+    free(call->failure.type);
+    call->failure.type = NULL;
+    if (call->progress >= CAROM__SENT && !call->has_reply &&
+        is_pending(call, carom__lane_state(&call->client->lane, call->slot)) &&
+        !carom__lane_withdraw(&call->client->lane, call->slot, call->generation) && abandon(call))
+        return;
+    if (over_budget(call->client, call->reply_extent) && trim_reply(call))
+        return;
+    carom__call_release(call);
+}
+
+/* ---------------------------------------------------------------- invoke */
+
+static int copy_reply(struct carom_call *call, void *reply, size_t capacity, size_t *reply_bytes)
+{
+    size_t length;
+    const void *data = carom_call_reply(call, &length);
+    if (reply_bytes != NULL)
+        *reply_bytes = length;
+    if (length > capacity)
+        return carom__fail(-ENOBUFS, "the reply has %zu bytes, the buffer only %zu", length,
+                           capacity);
+    if (length > 0)
+        memcpy(reply, data, length);
+    return CAROM_OK;
+}
+
+static int exchange(struct carom_call *call, const void *request, size_t request_bytes)
+{
+    size_t capacity;
+    void *block = carom_call_request(call, &capacity);
+    if (request_bytes > 0 && request_bytes <= capacity)
+        memcpy(block, request, request_bytes);
+    int rc = carom_call_submit(call, request_bytes);
+    return rc < 0 ? rc : carom_call_wait(call);
+}
+
+int carom_invoke(struct carom_client *client, int method, const void *request,
+                 size_t request_bytes, void *reply, size_t reply_capacity_bytes,
+                 size_t *reply_bytes, int64_t timeout_ns)
+{
+    struct carom_call *call;
+    struct carom_error error;
+    if (reply_bytes != NULL)
+        *reply_bytes = 0;
+    int rc = carom_call_begin(client, method, timeout_ns, 0, &call);
+    if (rc < 0)
+        return rc;
+    rc = exchange(call, request, request_bytes);
+    if (rc == CAROM_OK)
+        rc = copy_reply(call, reply, reply_capacity_bytes, reply_bytes);
+    else if (rc > 0 && carom_call_error(call, &error) == 0)
+        carom__fail(rc, "%s: %s", error.type, error.message);
+    carom_call_end(call);
+    return rc;
+}

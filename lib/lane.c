@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lane.c - the transitions of a call. The rules are in lane.h. */
+#include "lane.h"
+
+#include "bell.h"
+#include "wait.h"
+
+#include "carom.h"
+
+#include <errno.h>
+#include <limits.h>
+
+/** Attempts of a compare-and-swap against a client that keeps changing flags. An honest client
+ *  changes them three times in the life of a call; more is nonsense. */
+#define ATTEMPTS 8
+
+#define EVENT_SLEEPER UINT32_C(1)
+#define EVENT_STEP UINT32_C(2)
+
+int carom__geometry_check(const struct carom__geometry *geometry)
+{
+    const uint64_t page = 4096, most = UINT64_C(1) << 40;
+    if (geometry->slots == 0 || geometry->slots > CAROM__MAX_SLOTS ||
+        (geometry->slots & (geometry->slots - 1)) != 0 ||
+        geometry->ring_cells != geometry->slots * CAROM__CELLS_PER_SLOT)
+        return -EINVAL;
+    if (geometry->request_block_bytes == 0 || geometry->request_block_bytes % page != 0 ||
+        geometry->request_block_bytes > most || geometry->reply_block_bytes == 0 ||
+        geometry->reply_block_bytes % page != 0 || geometry->reply_block_bytes > most)
+        return -EINVAL;
+    return 0;
+}
+
+void carom__lane_view(struct carom__lane *lane, void *control,
+                      const struct carom__geometry *geometry)
+{
+    char *base = control;
+    lane->control = control;
+    lane->geometry = *geometry;
+    lane->slots = (void *)(base + carom__slots_offset(geometry));
+    lane->ring = (struct carom__ring){
+        .cells = (void *)(base + carom__cells_offset()),
+        .head = &lane->control->head,
+        .mask = geometry->ring_cells - 1,
+        .lap_shift = (uint32_t)__builtin_ctz(geometry->ring_cells),
+    };
+}
+
+/* ---------------------------------------------------------------- client */
+
+static bool is_live(const struct carom__lane *lane, uint64_t cell)
+{
+    uint32_t slot = carom__cell_slot(cell) & (lane->geometry.slots - 1);
+    /* relaxed: only compared, in the process that made the call */
+    uint64_t state = atomic_load_explicit(&lane->slots[slot].state, memory_order_relaxed);
+    return carom__state_phase(state) == CAROM__SUBMITTED &&
+           carom__state_generation(state) == carom__cell_generation(cell);
+}
+
+/* Takes the cell under head away: drops it if its call is over, carries it to the end of the ring if
+ * the call still waits (a second cell of one call is harmless: one claim succeeds). */
+static void clear_head(struct carom__lane *lane, struct carom__producer *producer)
+{
+    uint64_t position, cell;
+    if (!carom__ring_peek(&lane->ring, &position, &cell)) {
+        carom__yield(); /* another thread of this process has the ticket and is about to store */
+        return;
+    }
+    if (is_live(lane, cell))
+        carom__ring_publish(&lane->ring, producer, carom__cell_generation(cell),
+                            carom__cell_slot(cell));
+    carom__ring_advance(&lane->ring, position);
+}
+
+/* At most a quarter of the cells can be live, so a ring that is half full holds stale ones, left by
+ * cancelled calls that no worker has stepped over yet. */
+static int make_room(struct carom__lane *lane, struct carom__producer *producer)
+{
+    for (;;) {
+        enum carom__room room = carom__ring_room(&lane->ring, producer);
+        if (room == CAROM__ROOM)
+            return 0;
+        if (room == CAROM__ROOM_NONSENSE)
+            return -EPROTO;
+        clear_head(lane, producer);
+    }
+}
+
+/* Counts published cells after `position`: calls of other threads that nobody could see before. */
+static uint32_t published_after(const struct carom__lane *lane, uint64_t position)
+{
+    uint32_t count = 0;
+    uint64_t cell;
+    while (count < lane->geometry.slots && carom__ring_read(&lane->ring, position + 1 + count, &cell))
+        count++;
+    return count;
+}
+
+int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,
+                       const struct carom__submission *submission)
+{
+    struct carom__slot *slot = &lane->slots[submission->slot];
+    int rc = make_room(lane, producer);
+    if (rc < 0)
+        return rc;
+    /* relaxed: the fields are published by the release of SUBMITTED below */
+    atomic_store_explicit(&slot->deadline_ns, submission->deadline_ns, memory_order_relaxed);
+    atomic_store_explicit(&slot->request_bytes, submission->request_bytes, memory_order_relaxed);
+    atomic_store_explicit(&slot->method, submission->method, memory_order_relaxed);
+    uint64_t state = carom__state(CAROM__SUBMITTED, submission->generation, 0);
+    /* release: publishes the request block and the fields; pairs with the claim's acquire */
+    atomic_store_explicit(&slot->state, state | submission->flags, memory_order_release);
+    uint64_t position =
+        carom__ring_publish(&lane->ring, producer, submission->generation, submission->slot);
+    carom__bell_fence();
+    return 1 + (int)published_after(lane, position);
+}
+
+bool carom__lane_withdraw(struct carom__lane *lane, uint32_t slot, uint32_t generation)
+{
+    _Atomic uint64_t *word = &lane->slots[slot].state;
+    uint64_t state = carom__lane_state(lane, slot);
+    while (carom__state_phase(state) == CAROM__SUBMITTED &&
+           carom__state_generation(state) == generation) {
+        uint64_t done = carom__state(CAROM__DONE, generation, CAROM__OWNER_CLIENT) |
+                        (state & (CAROM__WAITER | CAROM__NOTIFY));
+        /* acq_rel: competes with the claim for the call; pairs with the waiter's acquire load */
+        if (!atomic_compare_exchange_weak_explicit(word, &state, done, memory_order_acq_rel,
+                                                   memory_order_acquire))
+            continue;
+        if (state & CAROM__WAITER)
+            carom__futex_wake((_Atomic uint32_t *)word, INT_MAX);
+        if (state & CAROM__NOTIFY)
+            carom__lane_notify(lane, slot);
+        return true;
+    }
+    return false;
+}
+
+uint64_t carom__lane_flag(struct carom__lane *lane, uint32_t slot, uint32_t generation,
+                          uint64_t flags)
+{
+    _Atomic uint64_t *word = &lane->slots[slot].state;
+    uint64_t state = carom__lane_state(lane, slot);
+    while (carom__state_generation(state) == generation &&
+           (carom__state_phase(state) == CAROM__SUBMITTED ||
+            carom__state_phase(state) == CAROM__RUNNING)) {
+        /* acq_rel: WAITER and ABANDONED must be seen by the transition to DONE that comes after;
+         * acquire on failure: the new state may be DONE */
+        if (atomic_compare_exchange_weak_explicit(word, &state, state | flags,
+                                                  memory_order_acq_rel, memory_order_acquire))
+            return state | flags;
+    }
+    return state;
+}
+
+void carom__lane_free(struct carom__lane *lane, uint32_t slot, uint32_t generation)
+{
+    /* release: this client's reads of the reply come before the slot's next life */
+    atomic_store_explicit(&lane->slots[slot].state, carom__state(CAROM__FREE, generation, 0),
+                          memory_order_release);
+}
+
+int carom__lane_sleep(struct carom__lane *lane, uint32_t slot, uint64_t seen, int64_t timeout_ns)
+{
+    return carom__futex_wait((_Atomic uint32_t *)&lane->slots[slot].state, (uint32_t)seen,
+                             timeout_ns);
+}
+
+/* ---------------------------------------------------------------- worker */
+
+/* Tries to take the call that a cell names. 1 claimed, 0 not to be had, -EPROTO nonsense. */
+static int claim_slot(struct carom__lane *lane, uint32_t owner, uint64_t cell,
+                      struct carom__claim *claim)
+{
+    uint32_t index = carom__cell_slot(cell);
+    uint32_t generation = carom__cell_generation(cell);
+    if (index >= lane->geometry.slots)
+        return -EPROTO;
+    struct carom__slot *slot = &lane->slots[index];
+    /* The usual case first: no flag is set yet, so the compare-and-swap can guess its word and the
+     * cache line comes over once, not first for reading and then for writing. */
+    uint64_t state = carom__state(CAROM__SUBMITTED, generation, 0);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        uint64_t running = (state & ~CAROM__PHASE_MASK) | CAROM__RUNNING |
+                           (uint64_t)owner << CAROM__OWNER_SHIFT;
+        /* acq_rel: acquire pairs with the release of SUBMITTED; release orders nothing of ours but
+         * keeps the host's scan from seeing an owner before its claim. acquire on failure: the
+         * flags seen are used for the next attempt */
+        if (atomic_compare_exchange_strong_explicit(&slot->state, &state, running,
+                                                    memory_order_acq_rel, memory_order_acquire)) {
+            *claim = (struct carom__claim){
+                .slot = index,
+                .generation = generation,
+                .owner = owner,
+                /* relaxed: published by SUBMITTED; loaded once, checked by the caller */
+                .method = atomic_load_explicit(&slot->method, memory_order_relaxed),
+                .deadline_ns = atomic_load_explicit(&slot->deadline_ns, memory_order_relaxed),
+                .request_bytes = atomic_load_explicit(&slot->request_bytes, memory_order_relaxed),
+            };
+            return claim->request_bytes <= lane->geometry.request_block_bytes ? 1 : -EPROTO;
+        }
+        if (carom__state_phase(state) != CAROM__SUBMITTED ||
+            carom__state_generation(state) != generation || carom__state_owner(state) != 0)
+            return 0;
+    }
+    return -EPROTO;
+}
+
+int carom__lane_claim(struct carom__lane *lane, uint32_t owner, struct carom__claim *claim)
+{
+    for (uint32_t looks = 0; looks < lane->geometry.ring_cells; looks++) {
+        uint64_t position, cell;
+        if (!carom__ring_peek(&lane->ring, &position, &cell)) {
+            if (!carom__ring_moved(&lane->ring, position))
+                return 0;
+            continue;
+        }
+        int rc = claim_slot(lane, owner, cell, claim);
+        if (rc < 0)
+            return rc;
+        carom__ring_advance(&lane->ring, position);
+        if (rc > 0)
+            return 1;
+    }
+    return 0;
+}
+
+bool carom__lane_has_work(struct carom__lane *lane)
+{
+    uint64_t position, cell;
+    while (!carom__ring_peek(&lane->ring, &position, &cell)) {
+        if (!carom__ring_moved(&lane->ring, position))
+            return false;
+    }
+    return true;
+}
+
+int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *claim, int32_t status,
+                       uint64_t reply_bytes)
+{
+    struct carom__slot *slot = &lane->slots[claim->slot];
+    /* relaxed: published by the release of DONE below */
+    atomic_store_explicit(&slot->reply_bytes, reply_bytes, memory_order_relaxed);
+    atomic_store_explicit(&slot->status, status, memory_order_relaxed);
+    /* release: publishes the reply; pairs with carom__lane_state. acquire: the flags it returns are
+     * acted on. An exchange that keeps the flags the client adds: RUNNING ^ 1 = DONE */
+    uint64_t before = atomic_fetch_xor_explicit(&slot->state, CAROM__RUNNING ^ CAROM__DONE,
+                                                memory_order_acq_rel);
+    if (carom__state_phase(before) != CAROM__RUNNING ||
+        carom__state_owner(before) != claim->owner ||
+        carom__state_generation(before) != claim->generation)
+        return -EPROTO;
+    if (before & CAROM__WAITER)
+        carom__futex_wake((_Atomic uint32_t *)&slot->state, 1);
+    if (before & (CAROM__NOTIFY | CAROM__ABANDONED))
+        carom__lane_notify(lane, claim->slot);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- completion events */
+
+void carom__lane_ring_event(struct carom__lane *lane)
+{
+    _Atomic uint32_t *event = &lane->control->event;
+    /* seq_cst: says "something happened" after it did; pairs with carom__lane_arm_event */
+    uint32_t before = atomic_fetch_add_explicit(event, EVENT_STEP, memory_order_seq_cst);
+    if (!(before & EVENT_SLEEPER))
+        return;
+    /* relaxed: sleepers that arm from now on set the bit again */
+    atomic_fetch_and_explicit(event, ~EVENT_SLEEPER, memory_order_relaxed);
+    carom__futex_wake(event, INT_MAX);
+}
+
+void carom__lane_notify(struct carom__lane *lane, uint32_t slot)
+{
+    /* release: the call is DONE before its bit is seen; pairs with carom__lane_take_completed */
+    atomic_fetch_or_explicit(&lane->control->completed[slot / 64], UINT64_C(1) << (slot % 64),
+                             memory_order_release);
+    carom__lane_ring_event(lane);
+}
+
+uint32_t carom__lane_arm_event(struct carom__lane *lane)
+{
+    /* seq_cst: announces the sleeper before it looks once more; pairs with carom__lane_ring_event */
+    return atomic_fetch_or_explicit(&lane->control->event, EVENT_SLEEPER, memory_order_seq_cst) |
+           EVENT_SLEEPER;
+}
+
+/* ---------------------------------------------------------------- host */
+
+static bool fail_if_owned(struct carom__slot *slot, uint32_t owner)
+{
+    uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire); /* as claimed */
+    if (carom__state_phase(state) != CAROM__RUNNING || carom__state_owner(state) != owner)
+        return false;
+    /* relaxed: published by DONE. The owner is dead: nobody else writes these two */
+    atomic_store_explicit(&slot->reply_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->status, CAROM_UNAVAILABLE, memory_order_relaxed);
+    /* release: publishes the status. Only flags can change meanwhile, and xor keeps them */
+    atomic_fetch_xor_explicit(&slot->state, CAROM__RUNNING ^ CAROM__DONE, memory_order_release);
+    return true;
+}
+
+/* Repeats what the dead may have left undone for a call that is DONE. */
+static void repeat_wakes(struct carom__lane *lane, uint32_t index)
+{
+    uint64_t state = carom__lane_state(lane, index);
+    if (carom__state_phase(state) != CAROM__DONE)
+        return;
+    if (state & CAROM__WAITER)
+        carom__futex_wake((_Atomic uint32_t *)&lane->slots[index].state, INT_MAX);
+    if (state & (CAROM__NOTIFY | CAROM__ABANDONED))
+        carom__lane_notify(lane, index);
+}
+
+uint32_t carom__lane_recover(struct carom__lane *lane, uint32_t owner)
+{
+    uint32_t failed = 0;
+    for (uint32_t index = 0; index < lane->geometry.slots; index++) {
+        failed += fail_if_owned(&lane->slots[index], owner);
+        repeat_wakes(lane, index);
+    }
+    carom__lane_ring_event(lane);
+    return failed;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * request.c - what a handler does with the call it was given: read, reply, fail, keep. */
+#include "error.h"
+#include "failure.h"
+#include "stats.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+int carom_request_method(const struct carom_request *request)
+{
+    return request->method;
+}
+
+const void *carom_request_data(const struct carom_request *request, size_t *length_bytes)
+{
+    if (length_bytes != NULL)
+        *length_bytes = request->claim.request_bytes;
+    return carom__request_blocks(request)->request;
+}
+
+void *carom_request_reply_block(struct carom_request *request, size_t *capacity_bytes)
+{
+    if (capacity_bytes != NULL)
+        *capacity_bytes = request->lane->lane.geometry.reply_block_bytes;
+    return carom__request_blocks(request)->reply;
+}
+
+void carom__request_finish(struct carom_request *request, int status, size_t reply_bytes)
+{
+    struct carom_worker *worker = request->worker;
+    carom__count(&worker->stats->calls, 1);
+    if (status != CAROM_OK)
+        carom__count(&worker->stats->errors, 1);
+    request->open = false;
+    if (carom__lane_finish(&request->lane->lane, &request->claim, status, reply_bytes) < 0)
+        carom__worker_poison(worker, request->lane);
+}
+
+int carom_request_reply(struct carom_request *request, size_t length_bytes)
+{
+    uint64_t capacity = request->lane->lane.geometry.reply_block_bytes;
+    if (length_bytes > capacity)
+        return carom__fail(-EMSGSIZE,
+                           "reply of %zu bytes is larger than the client's reply block of %llu: "
+                           "open the client with a larger reply_block_bytes",
+                           length_bytes, (unsigned long long)capacity);
+    if (request->open)
+        carom__request_finish(request, CAROM_OK, length_bytes);
+    return 0;
+}
+
+void carom_request_fail(struct carom_request *request, int status, const char *type,
+                        const char *message, const char *traceback)
+{
+    if (!request->open)
+        return;
+    if (status <= CAROM_OK || status > CAROM_UNAUTHENTICATED)
+        status = CAROM_UNKNOWN;
+    size_t bytes = carom__failure_write(carom__request_blocks(request)->reply,
+                                        request->lane->lane.geometry.reply_block_bytes, type,
+                                        message, traceback);
+    carom__request_finish(request, status, bytes);
+}
+
+bool carom_request_cancelled(const struct carom_request *request)
+{
+    uint64_t state = carom__lane_flags(&request->lane->lane, request->claim.slot);
+    return (state & (CAROM__CANCEL | CAROM__ABANDONED)) != 0;
+}
+
+int64_t carom_request_deadline(const struct carom_request *request)
+{
+    return request->claim.deadline_ns;
+}
+
+void carom_request_client(const struct carom_request *request, struct carom_peer *peer)
+{
+    *peer = request->lane->client;
+}
+
+void carom__request_trim(struct carom_request *request)
+{
+    uint64_t bytes = request->lane->lane.geometry.reply_block_bytes;
+    if (bytes > CAROM__KEEP_BYTES)
+        madvise(carom__request_blocks(request)->reply + CAROM__KEEP_BYTES,
+                bytes - CAROM__KEEP_BYTES, MADV_REMOVE);
+}
+
+/* ---------------------------------------------------------------- detach */
+
+/* Maps the pages of a shared block a second time, elsewhere. mremap with an old size of 0 does that
+ * without a descriptor (mremap(2), "MREMAP_MAYMOVE"). */
+static void *map_again(const void *block, size_t bytes)
+{
+    void *again = mremap((void *)(uintptr_t)block, 0, bytes, MREMAP_MAYMOVE);
+    if (again == MAP_FAILED)
+        return NULL;
+    madvise(again, bytes, MADV_DONTDUMP);
+    madvise(again, bytes, MADV_DONTFORK);
+    return again;
+}
+
+/* Puts a private copy of the first `bytes` at the address of a block. The old mapping is replaced
+ * in one step, so a thread that reads through an escaped pointer never meets a hole. */
+static int replace_by_copy(const void *block, size_t bytes)
+{
+    void *copy = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED)
+        return -errno;
+    memcpy(copy, block, bytes);
+    if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, block) != MAP_FAILED)
+        return 0;
+    int error = -errno;
+    munmap(copy, bytes);
+    return error;
+}
+
+int carom_request_detach(struct carom_request *request, enum carom_block which,
+                         size_t length_bytes)
+{
+    struct carom__blocks *blocks = carom__request_blocks(request);
+    const struct carom__geometry *geometry = &request->lane->lane.geometry;
+    bool is_request = which == CAROM_REQUEST_BLOCK;
+    size_t block_bytes = is_request ? geometry->request_block_bytes : geometry->reply_block_bytes;
+    char *block = is_request ? (char *)(uintptr_t)blocks->request : blocks->reply;
+    size_t bytes = (length_bytes + 4095) & ~(size_t)4095;
+    if (length_bytes == 0 || length_bytes > block_bytes)
+        return carom__fail(-EINVAL, "cannot detach %zu bytes of a block of %zu", length_bytes,
+                           block_bytes);
+    char *again = map_again(block, block_bytes);
+    if (again == NULL)
+        return carom__fail_errno(-errno, "cannot map a block a second time");
+    int rc = replace_by_copy(block, bytes);
+    if (rc < 0) {
+        munmap(again, block_bytes);
+        return carom__fail_errno(rc, "cannot copy a block");
+    }
+    if (bytes < block_bytes)
+        munmap(block + bytes, block_bytes - bytes);
+    if (is_request)
+        blocks->request = again;
+    else
+        blocks->reply = again;
+    return 0;
+}

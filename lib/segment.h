@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * segment.h - memory objects: made, checked, handed over as file descriptors, mapped.
+ *
+ * An object is a sealed memfd: nobody can shrink it under another's mapping (SIGBUS) and it has no
+ * name that could stay behind. Where memfd_create is missing it is a POSIX shared memory object,
+ * unlinked at once; such an object cannot be sealed, so it is accepted only from the own uid. */
+#ifndef CAROM_SEGMENT_H
+#define CAROM_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/** Makes an object of `bytes` zero bytes, mode 0600, close-on-exec. `name` is for /proc/PID/maps.
+ *  Returns its fd or a negative errno with its sentence. */
+int carom__segment_create(const char *name, size_t bytes);
+
+/** A second fd on the same object through which it cannot be mapped writable. */
+int carom__segment_read_only(int fd);
+
+/** Whether a foreign fd may be mapped: a memory object of at least `bytes`, sealed against
+ *  shrinking unless `trusted`. 0, or -EPROTO with its sentence. */
+int carom__segment_check(int fd, size_t bytes, bool trusted);
+
+/** Maps the first `bytes`. NULL with errno set on failure. Not inherited by fork, not in core
+ *  dumps; costs address space only until touched. */
+void *carom__segment_map(int fd, size_t bytes, bool writable);
+
+/** Unmaps; NULL is allowed. */
+void carom__segment_unmap(void *base, size_t bytes);
+
+#endif

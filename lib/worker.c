@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * worker.c - joining a service as a worker, and taking calls.
+ *
+ * Taking: look at the lane served last, then at every lane with a ready bit; spin on that as long as
+ * it paid recently; then say "parked", look once more, sleep on the own park word.
+ *
+ * Time. The clock is read once per poll or take, before the first look: the client is busy with the
+ * reply before at that moment, so a synchronous exchange does not wait for it. A claim that follows
+ * within CAROM__HOT_POLLS looks (well under a microsecond) is judged by that reading. */
+#include "worker.h"
+
+#include "connection.h"
+#include "error.h"
+#include "segment.h"
+#include "stats.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/** Calls taken from one lane before the others have their turn. */
+#define BURST 16u
+/** Fruitless looks after which an idle lane loses its ready bit and costs nothing more. */
+#define EMPTY_LOOKS 4096u
+/** Between two looks at the socket while there is always work. */
+#define SOCKET_LOOK_NS INT64_C(50000000)
+
+/* ---------------------------------------------------------------- taking */
+
+static void record_duration(struct carom_worker *worker)
+{
+    if (worker->claimed_ns == 0)
+        return;
+    uint64_t took_ns = (uint64_t)(worker->now_ns - worker->claimed_ns);
+    carom__count(&worker->stats->busy_ns, took_ns);
+    carom__count(&worker->stats->histogram[carom__bucket_of(took_ns)], 1);
+    worker->claimed_ns = 0;
+}
+
+/* Answers a claimed call that no handler shall see. */
+static void answer(struct carom_worker *worker, struct carom__worker_lane *mapped,
+                   const struct carom__claim *claim, int status, const char *message)
+{
+    worker->request = (struct carom_request){
+        .worker = worker, .lane = mapped, .claim = *claim, .method = -1, .open = true};
+    if (message != NULL)
+        carom_request_fail(&worker->request, status, "carom.Refused", message, NULL);
+    else
+        carom__request_finish(&worker->request, status, 0);
+}
+
+/* Decides about a claimed call. True: it is the caller's to run. */
+static bool accept_call(struct carom_worker *worker, struct carom__worker_lane *mapped,
+                        const struct carom__claim *claim)
+{
+    if (claim->deadline_ns <= worker->now_ns) {
+        carom__count(&worker->stats->expired, 1);
+        answer(worker, mapped, claim, CAROM_DEADLINE_EXCEEDED, NULL);
+        return false;
+    }
+    if (claim->method == CAROM__METHOD_TRIM) {
+        worker->request = (struct carom_request){.lane = mapped, .claim = *claim};
+        carom__request_trim(&worker->request);
+        answer(worker, mapped, claim, CAROM_OK, NULL);
+        return false;
+    }
+    int method =
+        claim->method < CAROM__MAX_METHODS ? worker->method_index[claim->method] : -1;
+    if (method < 0) {
+        answer(worker, mapped, claim, CAROM_UNIMPLEMENTED, "this worker has no such method");
+        return false;
+    }
+    worker->request = (struct carom_request){
+        .worker = worker, .lane = mapped, .claim = *claim, .method = method, .open = true};
+    worker->claimed_ns = worker->now_ns;
+    return true;
+}
+
+/* Lets an idle lane drop out of the looks. If work came meanwhile the bit is set again. */
+static bool retire(struct carom_worker *worker, struct carom__worker_lane *mapped)
+{
+    mapped->empty_looks = 0;
+    carom__bell_clear_ready(worker->bell, mapped->id);
+    if (!carom__lane_has_work(&mapped->lane))
+        return false;
+    carom__bell_ready(worker->bell, mapped->id);
+    return true;
+}
+
+/* Tries one lane. True: worker->request is a call to run. */
+static bool try_lane(struct carom_worker *worker, uint32_t lane)
+{
+    struct carom__worker_lane *mapped = worker->lanes[lane];
+    struct carom__claim claim;
+    if (mapped == NULL || mapped->poisoned)
+        return false;
+    int rc = carom__lane_claim(&mapped->lane, worker->owner, &claim);
+    if (rc > 0) {
+        mapped->empty_looks = 0;
+        return accept_call(worker, mapped, &claim);
+    }
+    if (rc < 0)
+        carom__worker_poison(worker, mapped);
+    else if (++mapped->empty_looks >= EMPTY_LOOKS)
+        retire(worker, mapped);
+    return false;
+}
+
+/* Tries the ready lanes from `from` up to (not including) `to`. */
+static bool try_range(struct carom_worker *worker, uint32_t from, uint32_t to)
+{
+    for (uint32_t word = from / 64; word * 64 < to; word++) {
+        uint64_t ready = carom__bell_ready_word(worker->bell, word);
+        if (word == from / 64)
+            ready &= ~UINT64_C(0) << (from % 64);
+        for (; ready != 0; ready &= ready - 1) {
+            uint32_t lane = word * 64 + (uint32_t)__builtin_ctzll(ready);
+            if (lane >= to)
+                return false;
+            if (!try_lane(worker, lane))
+                continue;
+            worker->burst = lane == worker->current ? worker->burst + 1 : 1;
+            worker->current = lane;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One look at everything that may have work: a burst from one lane, then the next in turn. */
+static bool look(struct carom_worker *worker)
+{
+    uint32_t start = worker->burst < BURST ? worker->current : worker->current + 1;
+    if (worker->burst >= BURST)
+        worker->burst = 0;
+    uint32_t lanes = worker->lane_words * 64;
+    return try_range(worker, start, lanes) || try_range(worker, 0, start < lanes ? start : lanes);
+}
+
+static bool has_news(struct carom_worker *worker)
+{
+    /* relaxed: a hint; carom__worker_news acquires */
+    return atomic_load_explicit(&worker->directory->change, memory_order_relaxed) !=
+           worker->change;
+}
+
+static bool told_to_stop(struct carom_worker *worker)
+{
+    /* relaxed: a flag; before parking it is ordered by the fence of carom__bell_park */
+    return worker->stopping || atomic_load_explicit(&worker->stop, memory_order_relaxed);
+}
+
+/* What a worker looks at beside its lanes. */
+static int check_orders(struct carom_worker *worker)
+{
+    if (told_to_stop(worker))
+        return carom__fail(-ESHUTDOWN, "the worker was told to stop");
+    if (has_news(worker)) {
+        int rc = carom__worker_news(worker);
+        if (rc < 0)
+            return rc;
+        if (worker->stopping)
+            return carom__fail(-ESHUTDOWN, "the service is stopping");
+    }
+    if (worker->now_ns < worker->next_look_ns)
+        return 0;
+    worker->next_look_ns = worker->now_ns + SOCKET_LOOK_NS;
+    return carom__host_is_gone(worker->socket)
+               ? carom__fail(-EHOSTDOWN, "the service's host died")
+               : 0;
+}
+
+/* Looks until something is there or the spin budget, at most limit_ns, is used up. */
+static int look_spinning(struct carom_worker *worker, int64_t limit_ns, bool last_chance)
+{
+    struct carom__spinning wait;
+    bool may_spin = carom__spin_begin(&worker->spin, &wait, limit_ns);
+    for (;;) {
+        int rc = check_orders(worker);
+        if (rc < 0)
+            return rc;
+        if (look(worker)) {
+            carom__spin_hit(&worker->spin, &wait);
+            return 0;
+        }
+        if (!may_spin)
+            return -EAGAIN;
+        if (!carom__spin_again(&wait))
+            break;
+        if (wait.now_ns > worker->now_ns)
+            worker->now_ns = wait.now_ns;
+    }
+    if (last_chance)
+        carom__spin_miss(&worker->spin, &wait);
+    return -EAGAIN;
+}
+
+/* Whether there is a reason not to sleep. After carom__bell_park. */
+static bool must_stay_awake(struct carom_worker *worker)
+{
+    if (told_to_stop(worker) || has_news(worker))
+        return true;
+    for (uint32_t word = 0; word < worker->lane_words; word++) {
+        uint64_t ready = carom__bell_ready_word(worker->bell, word);
+        for (; ready != 0; ready &= ready - 1) {
+            struct carom__worker_lane *mapped =
+                worker->lanes[word * 64 + (uint32_t)__builtin_ctzll(ready)];
+            if (mapped != NULL && !mapped->poisoned &&
+                (carom__lane_has_work(&mapped->lane) || retire(worker, mapped)))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Sleeps until woken, at most until deadline_ns and one slice. 0 or -EINTR. */
+static int park(struct carom_worker *worker, int64_t deadline_ns)
+{
+    int rc = 0;
+    uint32_t word = carom__bell_park_word(worker->bell, worker->id);
+    carom__bell_park(worker->bell, worker->id);
+    if (!must_stay_awake(worker)) {
+        int64_t left_ns = deadline_ns - worker->now_ns;
+        rc = carom__futex_wait(&worker->bell->parks[worker->id].word, word,
+                               left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
+        worker->now_ns = carom__now_ns();
+    }
+    carom__bell_unpark(worker->bell, worker->id);
+    return rc == -EINTR ? carom__fail(rc, "a signal arrived") : 0;
+}
+
+static int start_taking(struct carom_worker *worker)
+{
+    int rc = carom__check_fork(worker->forks);
+    if (rc < 0)
+        return rc;
+    if (worker->request.open)
+        return carom__fail(-EBUSY, "the request before is not finished");
+    worker->now_ns = carom__now_ns();
+    record_duration(worker);
+    return 0;
+}
+
+int carom_worker_poll(struct carom_worker *worker, int64_t spin_ns,
+                      struct carom_request **request)
+{
+    *request = &worker->request;
+    int rc = start_taking(worker);
+    return rc < 0 ? rc : look_spinning(worker, spin_ns, false);
+}
+
+int carom_worker_take(struct carom_worker *worker, int64_t timeout_ns,
+                      struct carom_request **request)
+{
+    *request = &worker->request;
+    int rc = start_taking(worker);
+    if (rc < 0)
+        return rc;
+    int64_t deadline_ns = INT64_MAX;
+    if (timeout_ns >= 0 && __builtin_add_overflow(worker->now_ns, timeout_ns, &deadline_ns))
+        deadline_ns = INT64_MAX;
+    for (;;) {
+        rc = look_spinning(worker, deadline_ns - worker->now_ns, true);
+        if (rc != -EAGAIN)
+            return rc;
+        if (worker->now_ns >= deadline_ns)
+            return carom__fail(-ETIMEDOUT, "no call came in time");
+        rc = park(worker, deadline_ns);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+int carom_worker_run(struct carom_worker *worker)
+{
+    struct carom_request *request;
+    for (;;) {
+        int rc = carom_worker_take(worker, CAROM_FOREVER, &request);
+        if (rc == -EINTR)
+            continue;
+        if (rc < 0)
+            return rc == -ESHUTDOWN ? 0 : rc;
+        const struct carom_method *method = &worker->methods[request->method];
+        if (method->handler != NULL)
+            method->handler(method->context, request);
+        if (request->open)
+            carom_request_fail(request, CAROM_INTERNAL, "carom.Unfinished",
+                               "the handler returned without a reply", NULL);
+    }
+}
+
+void carom_worker_stop(struct carom_worker *worker)
+{
+    /* seq_cst: said before the park word changes; pairs with the look after carom__bell_park */
+    atomic_store_explicit(&worker->stop, true, memory_order_seq_cst);
+    carom__bell_wake_worker(worker->bell, worker->id);
+}
+
+int carom_worker_id(const struct carom_worker *worker)
+{
+    return (int)worker->id;
+}
+
+/* ---------------------------------------------------------------- joining */
+
+static int check_methods(const struct carom_method *methods, size_t count)
+{
+    if (count == 0 || count > CAROM__MAX_METHODS)
+        return carom__fail(-EINVAL, "a worker serves 1 to %u methods, not %zu", CAROM__MAX_METHODS,
+                           count);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = methods[i].name;
+        if (name == NULL || name[0] == '\0' || strlen(name) > CAROM_METHOD_NAME_MAX)
+            return carom__fail(-EINVAL, "method %zu: a name has 1 to %d bytes", i,
+                               CAROM_METHOD_NAME_MAX);
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(methods[j].name, name) == 0)
+                return carom__fail(-EEXIST, "method '%s' is named twice", name);
+        }
+    }
+    return 0;
+}
+
+static int copy_methods(struct carom_worker *worker, const struct carom_method *methods,
+                        size_t count)
+{
+    worker->methods = calloc(count, sizeof *worker->methods);
+    for (size_t i = 0; worker->methods != NULL && i < count; i++) {
+        worker->methods[i] = methods[i];
+        worker->methods[i].name = strdup(methods[i].name);
+        worker->method_count = i + 1;
+        if (worker->methods[i].name == NULL)
+            return carom__fail(-ENOMEM, "no memory for method names");
+    }
+    return worker->methods != NULL ? 0 : carom__fail(-ENOMEM, "no memory for method names");
+}
+
+static int map_objects(struct carom_worker *worker, const struct carom__fds *fds)
+{
+    worker->bell = carom__segment_map(fds->fd[0], sizeof *worker->bell, true);
+    worker->directory = carom__segment_map(fds->fd[1], sizeof *worker->directory, false);
+    worker->statistics = carom__segment_map(fds->fd[2], sizeof *worker->statistics, true);
+    if (worker->bell == NULL || worker->directory == NULL || worker->statistics == NULL)
+        return carom__fail(-ENOMEM, "cannot map the service's memory");
+    worker->stats = &worker->statistics->workers[worker->id];
+    return 0;
+}
+
+static int shake_hands(struct carom_worker *worker, int64_t deadline_ns)
+{
+    size_t names_bytes = worker->method_count * sizeof(struct carom__method_entry);
+    struct carom__hello *hello = calloc(1, sizeof *hello + names_bytes);
+    struct carom__welcome welcome;
+    struct carom__fds fds;
+    if (hello == NULL)
+        return carom__fail(-ENOMEM, "no memory for the handshake");
+    hello->role = CAROM__WORKER;
+    hello->method_count = (uint32_t)worker->method_count;
+    struct carom__method_entry *names = (void *)(hello + 1);
+    for (size_t i = 0; i < worker->method_count; i++)
+        memcpy(names[i].name, worker->methods[i].name, strlen(worker->methods[i].name));
+    int rc = carom__shake_hands(worker->socket, hello, sizeof *hello + names_bytes, -1,
+                                deadline_ns, &welcome, &fds, 3);
+    free(hello);
+    if (rc < 0)
+        return rc;
+    worker->id = welcome.id;
+    worker->owner = carom__owner(welcome.id, welcome.epoch);
+    rc = welcome.id < CAROM__MAX_WORKERS ? map_objects(worker, &fds)
+                                         : carom__fail(-EPROTO, "the host named a worker wrongly");
+    carom__close_fds(&fds);
+    return rc;
+}
+
+/* Ids of the directory -> indexes of this worker's methods. */
+static void index_methods(struct carom_worker *worker)
+{
+    /* acquire: pairs with the host's release after it wrote the names */
+    uint32_t count = atomic_load_explicit(&worker->directory->method_count, memory_order_acquire);
+    for (uint32_t id = 0; id < CAROM__MAX_METHODS; id++) {
+        worker->method_index[id] = -1;
+        for (size_t i = 0; id < count && i < worker->method_count; i++) {
+            if (strncmp(worker->directory->methods[id].name, worker->methods[i].name,
+                        CAROM__METHOD_NAME_BYTES) == 0)
+                worker->method_index[id] = (int16_t)i;
+        }
+    }
+}
+
+static int open_worker(struct carom_worker *worker, const char *service, int64_t deadline_ns,
+                       const struct carom_worker_options *options)
+{
+    int rc = worker->socket = carom__connect(service, deadline_ns);
+    if (rc >= 0)
+        rc = shake_hands(worker, deadline_ns);
+    if (rc < 0)
+        return rc;
+    index_methods(worker);
+    /* relaxed: the host wrote it before the handshake, whose messages order it */
+    int64_t cap_ns = atomic_load_explicit(&worker->directory->wake_ns, memory_order_relaxed);
+    if (options->spin_ns > 0)
+        cap_ns = options->spin_ns;
+    carom__spin_init(&worker->spin, options->no_spin ? 0 : cap_ns);
+    return carom__worker_news(worker);
+}
+
+static int read_options(const struct carom_worker_options *given,
+                        struct carom_worker_options *options)
+{
+    *options = (struct carom_worker_options){0};
+    if (given != NULL && (given->size < sizeof given->size || given->size > sizeof *given))
+        return carom__fail(-EINVAL, "carom_worker_options.size is %zu: set it to sizeof",
+                           given->size);
+    if (given != NULL)
+        memcpy(options, given, given->size);
+    return 0;
+}
+
+int carom_worker_open(const char *service, const struct carom_method *methods, size_t method_count,
+                      int64_t timeout_ns, const struct carom_worker_options *given,
+                      struct carom_worker **worker)
+{
+    struct carom_worker_options options;
+    *worker = NULL;
+    carom__count_forks();
+    int rc = read_options(given, &options);
+    if (rc == 0)
+        rc = check_methods(methods, method_count);
+    if (rc < 0)
+        return rc;
+    struct carom_worker *opened = calloc(1, sizeof *opened);
+    if (opened == NULL)
+        return carom__fail(-ENOMEM, "no memory for a worker");
+    opened->socket = -1;
+    opened->forks = carom__forks;
+    rc = copy_methods(opened, methods, method_count);
+    if (rc == 0)
+        rc = open_worker(opened, service, carom__deadline_ns(timeout_ns), &options);
+    if (rc < 0) {
+        carom_worker_close(opened);
+        return rc;
+    }
+    *worker = opened;
+    return 0;
+}
+
+void carom_worker_close(struct carom_worker *worker)
+{
+    if (worker == NULL)
+        return;
+    if (worker->forks == carom__forks) { /* a child has no mappings: they are not inherited */
+        if (worker->request.open)
+            carom_request_fail(&worker->request, CAROM_INTERNAL, "carom.Unfinished",
+                               "the worker left without a reply", NULL);
+        carom__worker_drop_lanes(worker);
+        carom__segment_unmap(worker->bell, sizeof *worker->bell);
+        carom__segment_unmap(worker->directory, sizeof *worker->directory);
+        carom__segment_unmap(worker->statistics, sizeof *worker->statistics);
+    }
+    if (worker->socket >= 0)
+        close(worker->socket);
+    for (size_t i = 0; i < worker->method_count; i++)
+        free((void *)(uintptr_t)worker->methods[i].name);
+    free(worker->methods);
+    free(worker);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * worker_lanes.c - which lanes a worker maps: it learns of them from its control socket. */
+#include "connection.h"
+#include "error.h"
+#include "segment.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void point_at_blocks(struct carom__worker_lane *mapped, const char *requests, char *replies)
+{
+    const struct carom__geometry *geometry = &mapped->lane.geometry;
+    for (uint32_t slot = 0; slot < geometry->slots; slot++) {
+        mapped->blocks[slot].request = requests + slot * geometry->request_block_bytes;
+        mapped->blocks[slot].reply = replies + slot * geometry->reply_block_bytes;
+    }
+}
+
+/* fds: lane control, requests (read-only), replies. */
+static struct carom__worker_lane *map_lane(const struct carom__lane_news *news,
+                                           const struct carom__fds *fds)
+{
+    const struct carom__geometry *geometry = &news->geometry;
+    size_t requests_bytes = geometry->slots * geometry->request_block_bytes;
+    size_t replies_bytes = geometry->slots * geometry->reply_block_bytes;
+    size_t control_bytes = carom__control_bytes(geometry);
+    struct carom__worker_lane *mapped =
+        calloc(1, sizeof *mapped + geometry->slots * sizeof mapped->blocks[0]);
+    void *control = carom__segment_map(fds->fd[0], control_bytes, true);
+    void *requests = carom__segment_map(fds->fd[1], requests_bytes, false);
+    void *replies = carom__segment_map(fds->fd[2], replies_bytes, true);
+    if (mapped == NULL || control == NULL || requests == NULL || replies == NULL) {
+        carom__segment_unmap(control, control_bytes);
+        carom__segment_unmap(requests, requests_bytes);
+        carom__segment_unmap(replies, replies_bytes);
+        free(mapped);
+        return NULL;
+    }
+    carom__lane_view(&mapped->lane, control, geometry);
+    point_at_blocks(mapped, requests, replies);
+    mapped->id = news->lane;
+    mapped->client = (struct carom_peer){(int32_t)news->lane, news->pid, news->uid};
+    return mapped;
+}
+
+/* Block by block: some may have been detached and moved. */
+static void unmap_lane(struct carom__worker_lane *mapped)
+{
+    const struct carom__geometry *geometry = &mapped->lane.geometry;
+    for (uint32_t slot = 0; slot < geometry->slots; slot++) {
+        carom__segment_unmap((void *)(uintptr_t)mapped->blocks[slot].request,
+                             geometry->request_block_bytes);
+        carom__segment_unmap(mapped->blocks[slot].reply, geometry->reply_block_bytes);
+    }
+    carom__segment_unmap(mapped->lane.control, carom__control_bytes(geometry));
+    free(mapped);
+}
+
+static void drop_lane(struct carom_worker *worker, uint32_t lane)
+{
+    if (worker->lanes[lane] == NULL)
+        return;
+    unmap_lane(worker->lanes[lane]);
+    worker->lanes[lane] = NULL;
+}
+
+void carom__worker_drop_lanes(struct carom_worker *worker)
+{
+    for (uint32_t lane = 0; lane < CAROM__MAX_LANES; lane++)
+        drop_lane(worker, lane);
+}
+
+static void tell_poisoned(struct carom_worker *worker, uint32_t lane)
+{
+    struct carom__poisoned message = {.lane = lane};
+    carom__header_set(&message.header, CAROM__POISONED, sizeof message);
+    carom__send(worker->socket, &message, sizeof message, NULL, 0, false);
+}
+
+void carom__worker_poison(struct carom_worker *worker, struct carom__worker_lane *lane)
+{
+    if (lane->poisoned)
+        return;
+    lane->poisoned = true;
+    tell_poisoned(worker, lane->id);
+}
+
+static void lane_came(struct carom_worker *worker, const struct carom__lane_news *news,
+                      const struct carom__fds *fds)
+{
+    if (fds->count != 3 || carom__geometry_check(&news->geometry) < 0)
+        return;
+    worker->lanes[news->lane] = map_lane(news, fds);
+    if (worker->lanes[news->lane] == NULL) /* no address space: better no client than a mute one */
+        tell_poisoned(worker, news->lane);
+    if (worker->lane_words < news->lane / 64 + 1)
+        worker->lane_words = news->lane / 64 + 1;
+}
+
+static int read_message(struct carom_worker *worker)
+{
+    struct carom__lane_news news = {0};
+    struct carom__fds fds;
+    int length = carom__receive(worker->socket, &news, sizeof news, &fds, false);
+    if (length == -EMFILE && news.header.type == CAROM__LANE && news.lane < CAROM__MAX_LANES)
+        tell_poisoned(worker, news.lane); /* its memory did not arrive */
+    if (length < 0)
+        return length;
+    if (carom__is_message(&news, length, CAROM__LANE, sizeof news) &&
+        news.lane < CAROM__MAX_LANES) {
+        drop_lane(worker, news.lane);
+        if (news.present)
+            lane_came(worker, &news, &fds);
+    }
+    carom__close_fds(&fds);
+    return 0;
+}
+
+int carom__worker_news(struct carom_worker *worker)
+{
+    int rc;
+    /* acquire: pairs with the host's release; its messages were sent before. Read before the
+     * socket is drained, so that later news change it again */
+    worker->change = atomic_load_explicit(&worker->directory->change, memory_order_acquire);
+    do {
+        rc = read_message(worker);
+    } while (rc == 0 || rc == -EPROTO || rc == -EMFILE);
+    /* relaxed: ordered by the load above */
+    if (atomic_load_explicit(&worker->directory->state, memory_order_relaxed) == CAROM_STOPPING)
+        worker->stopping = true;
+    if (rc == -EAGAIN || worker->stopping)
+        return 0;
+    return carom__fail(-EHOSTDOWN, "the service's host died");
+}
