@@ -190,7 +190,7 @@ enum {
 CAROM_API int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns,
                                unsigned flags, struct carom_call **call);
 
-/** Memory in which to write the request, before carom_call_submit. Page aligned.
+/** Memory in which to write the request, before carom_call_submit; aligned to 64 bytes.
  *  capacity_bytes  receives its size; may be NULL. The content is that of an older call.
  *  Valid until carom_call_end; do not write to it after carom_call_submit. */
 CAROM_API void *carom_call_request(struct carom_call *call, size_t *capacity_bytes);
@@ -316,10 +316,10 @@ CAROM_API void carom_worker_stop(struct carom_worker *worker);
 CAROM_API int carom_request_method(const struct carom_request *request);
 
 /** The request: read-only shared memory, valid until the request is finished. The client can
- *  change it meanwhile: read each byte you decide on once. Page aligned. */
+ *  change it meanwhile: read each byte you decide on once. Aligned to 64 bytes. */
 CAROM_API const void *carom_request_data(const struct carom_request *request, size_t *length_bytes);
 
-/** Memory in which to build the reply; valid until the request is finished. Page aligned. */
+/** Memory in which to build the reply; valid until the request is finished. Aligned to 64 bytes. */
 CAROM_API void *carom_request_reply_block(struct carom_request *request, size_t *capacity_bytes);
 
 /** Finishes with CAROM_OK; the first length_bytes of the reply block are the reply.
@@ -354,10 +354,14 @@ enum carom_block { CAROM_REQUEST_BLOCK = 0, CAROM_REPLY_BLOCK = 1 };
  *  same content, that stays valid after the request is finished; the worker maps the shared block
  *  elsewhere. For pointers that escaped and cannot be taken back. To be called right before
  *  finishing the request; afterwards carom_request_data / _reply_block give the new address of the shared block.
- *  Release the memory with munmap(address, length_bytes rounded up to pages).
- *  Returns 0 or -ENOMEM. */
+ *  Release the memory with carom_detached_free.
+ *  Returns 0, -EINVAL or -ENOMEM. */
 CAROM_API int carom_request_detach(struct carom_request *request, enum carom_block block,
                                    size_t length_bytes);
+
+/** Releases memory that carom_request_detach made private, with the same length. Any thread, at any
+ *  time, also after the worker was closed. NULL is allowed. */
+CAROM_API void carom_detached_free(void *address, size_t length_bytes);
 
 /* ---------------------------------------------------------------- host */
 

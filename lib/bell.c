@@ -10,16 +10,12 @@ static uint64_t bit_of(uint32_t index)
     return UINT64_C(1) << (index % 64);
 }
 
-void carom__bell_ready(struct carom__bell *bell, uint32_t lane)
+void carom__bell_set_ready(struct carom__bell *bell, uint32_t lane)
 {
-    _Atomic uint64_t *word = &bell->ready[lane / 64];
-    /* relaxed: ordered by the fence before; a bit seen set may be about to be cleared, then the
-     * clearing worker looks at the lane again */
-    if (atomic_load_explicit(word, memory_order_relaxed) & bit_of(lane))
-        return;
-    /* seq_cst: the bit must be visible before this thread looks for parked workers; pairs with
-     * carom__bell_park */
-    atomic_fetch_or_explicit(word, bit_of(lane), memory_order_seq_cst);
+    /* relaxed: the fence below makes the bit visible before this thread looks for parked workers;
+     * pairs with the fence in carom__bell_park */
+    atomic_fetch_or_explicit(&bell->ready[lane / 64], bit_of(lane), memory_order_relaxed);
+    carom__bell_fence();
 }
 
 void carom__bell_wake_worker(struct carom__bell *bell, uint32_t worker)

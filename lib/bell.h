@@ -33,14 +33,24 @@
 
 #include <stdbool.h>
 
-/** Client: says that a lane has work. After carom__bell_fence. */
-void carom__bell_ready(struct carom__bell *bell, uint32_t lane);
-
 /** The full fence between saying and looking, on both sides. */
 static inline void carom__bell_fence(void)
 {
     /* seq_cst: see the table above; pairs with itself on the other side */
     atomic_thread_fence(memory_order_seq_cst);
+}
+
+/** Sets a lane's ready bit. */
+void carom__bell_set_ready(struct carom__bell *bell, uint32_t lane);
+
+/** Client: says that a lane has work. After carom__bell_fence. */
+static inline void carom__bell_ready(struct carom__bell *bell, uint32_t lane)
+{
+    /* relaxed: ordered by the fence before; a bit seen set may be about to be cleared, then the
+     * clearing worker looks at the lane again */
+    uint64_t ready = atomic_load_explicit(&bell->ready[lane / 64], memory_order_relaxed);
+    if (!(ready & UINT64_C(1) << (lane % 64)))
+        carom__bell_set_ready(bell, lane);
 }
 
 /** Whether any worker is parked. */

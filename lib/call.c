@@ -10,7 +10,27 @@
 #include <string.h>
 #include <sys/mman.h>
 
+static char *request_block(const struct carom_call *call)
+{
+    uint64_t block_bytes = call->client->lane.geometry.request_block_bytes;
+    return call->client->requests + carom__block_offset(call->submission.slot, block_bytes);
+}
+
+static const char *reply_block(const struct carom_call *call)
+{
+    uint64_t block_bytes = call->client->lane.geometry.reply_block_bytes;
+    return call->client->replies + carom__block_offset(call->submission.slot, block_bytes);
+}
+
 /* ---------------------------------------------------------------- begin */
+
+/* Workers have read what a call is about to write: the request's first line and the ring's cell.
+ * Both are on their way here while the clock is read. */
+static void prefetch(struct carom_client *client, uint32_t slot)
+{
+    carom__prefetch_write(request_block(&client->calls[slot]));
+    carom__ring_prefetch(&client->lane.ring, &client->producer);
+}
 
 static bool slot_ready(struct carom_client *client)
 {
@@ -71,14 +91,17 @@ int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns
         return rc;
     if (method < 0 || (flags & ~(unsigned)(CAROM_NOWAIT | CAROM_NOTIFY)))
         return carom__fail(-EINVAL, "method %d or flags 0x%x are not valid", method, flags);
-    int64_t deadline_ns = carom__deadline_ns(timeout_ns);
     uint32_t slot = carom__slots_pop(&client->slots);
+    if (slot != CAROM__NO_SLOT)
+        prefetch(client, slot);
+    int64_t deadline_ns = carom__deadline_ns(timeout_ns);
     if (slot == CAROM__NO_SLOT && (rc = await_slot(client, deadline_ns, flags, &slot)) < 0)
         return rc;
     struct carom_call *call = &client->calls[slot];
-    call->method = (uint32_t)method;
+    call->submission.method = (uint32_t)method;
     call->timeout_ns = timeout_ns < 0 ? INT64_MAX : timeout_ns;
-    call->deadline_ns = deadline_ns;
+    call->submission.deadline_ns = deadline_ns;
+    call->submission.flags = flags & CAROM_NOTIFY ? CAROM__NOTIFY : 0;
     call->progress = CAROM__BEGUN;
     call->has_reply = false;
     call->data = NULL;
@@ -86,16 +109,6 @@ int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns
         owe_completion(call);
     *begun = call;
     return 0;
-}
-
-static char *request_block(const struct carom_call *call)
-{
-    return call->client->requests + call->slot * call->client->lane.geometry.request_block_bytes;
-}
-
-static const char *reply_block(const struct carom_call *call)
-{
-    return call->client->replies + call->slot * call->client->lane.geometry.reply_block_bytes;
 }
 
 void *carom_call_request(struct carom_call *call, size_t *capacity_bytes)
@@ -116,18 +129,10 @@ static void note_extent(struct carom_client *client, uint64_t *extent, uint64_t 
     *extent = bytes;
 }
 
-static int send(struct carom_call *call, uint32_t method, uint64_t flags, uint64_t request_bytes)
+static int send(struct carom_call *call)
 {
     struct carom_client *client = call->client;
-    struct carom__submission submission = {
-        .slot = call->slot,
-        .generation = call->generation,
-        .method = method,
-        .flags = flags,
-        .deadline_ns = call->deadline_ns,
-        .request_bytes = request_bytes,
-    };
-    int workers = carom__lane_submit(&client->lane, &client->producer, &submission);
+    int workers = carom__lane_submit(&client->lane, &client->producer, &call->submission);
     if (workers < 0)
         return carom__fail(workers, "the lane's ring was damaged by another process");
     carom__bell_ready(client->bell, client->lane_id);
@@ -153,7 +158,8 @@ int carom_call_submit(struct carom_call *call, size_t length_bytes)
     note_extent(client, &call->request_extent, length_bytes);
     /* before sending: carom_client_next may give the call to another thread at once */
     call->progress = CAROM__SENT;
-    rc = send(call, call->method, call->notify ? CAROM__NOTIFY : 0, length_bytes);
+    call->submission.request_bytes = length_bytes;
+    rc = send(call);
     if (rc < 0)
         call->progress = CAROM__BEGUN;
     return rc;
@@ -171,7 +177,7 @@ static int over(struct carom_call *call, int outcome)
 static bool is_pending(const struct carom_call *call, uint64_t state)
 {
     enum carom__phase phase = carom__state_phase(state);
-    return carom__state_generation(state) == call->generation &&
+    return carom__state_generation(state) == call->submission.generation &&
            (phase == CAROM__SUBMITTED || phase == CAROM__RUNNING);
 }
 
@@ -179,17 +185,21 @@ static bool is_pending(const struct carom_call *call, uint64_t state)
 static int conclude(struct carom_call *call, uint64_t state)
 {
     struct carom__lane *lane = &call->client->lane;
-    struct carom__slot *slot = &lane->slots[call->slot];
+    struct carom__slot *slot = &lane->slots[call->submission.slot];
     if (carom__state_phase(state) != CAROM__DONE ||
-        carom__state_generation(state) != call->generation)
-        return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u", call->slot));
+        carom__state_generation(state) != call->submission.generation)
+        return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u", call->submission.slot));
     if (carom__state_owner(state) == CAROM__OWNER_CLIENT)
         return over(call, CAROM_CANCELLED);
     /* relaxed: published by DONE, which was loaded with acquire; loaded once, checked below */
     int32_t status = atomic_load_explicit(&slot->status, memory_order_relaxed);
     uint64_t bytes = atomic_load_explicit(&slot->reply_bytes, memory_order_relaxed);
     if (bytes > lane->geometry.reply_block_bytes || status < 0 || status > CAROM_UNAUTHENTICATED)
-        return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u", call->slot));
+        return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u", call->submission.slot));
+    /* The next things written are FREE, in carom_call_end, and the request of the next call, which
+     * will use this slot: both lines travel here while the caller reads the reply. */
+    carom__prefetch_write(slot);
+    carom__prefetch_write(request_block(call));
     call->has_reply = true;
     call->reply_bytes = bytes;
     note_extent(call->client, &call->reply_extent, bytes);
@@ -198,15 +208,14 @@ static int conclude(struct carom_call *call, uint64_t state)
     return over(call, status);
 }
 
-static uint64_t spin(struct carom_call *call)
+static uint64_t spin(struct carom_call *call, uint64_t state)
 {
     struct carom_client *client = call->client;
     struct carom__spinning wait;
-    uint64_t state = carom__lane_state(&client->lane, call->slot);
-    if (!is_pending(call, state) || !carom__spin_begin(&client->spin, &wait, call->timeout_ns))
+    if (!carom__spin_begin(&client->spin, &wait, call->timeout_ns))
         return state;
     while (carom__spin_again(&wait)) {
-        state = carom__lane_state(&client->lane, call->slot);
+        state = carom__lane_state(&client->lane, call->submission.slot);
         if (is_pending(call, state))
             continue;
         carom__spin_hit(&client->spin, &wait);
@@ -219,9 +228,9 @@ static uint64_t spin(struct carom_call *call)
 static int expire(struct carom_call *call)
 {
     struct carom__lane *lane = &call->client->lane;
-    if (carom__lane_withdraw(lane, call->slot, call->generation))
+    if (carom__lane_withdraw(lane, call->submission.slot, call->submission.generation))
         return over(call, carom__fail(-ETIMEDOUT, "no worker took the call before its deadline"));
-    uint64_t state = carom__lane_flag(lane, call->slot, call->generation, CAROM__CANCEL);
+    uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation, CAROM__CANCEL);
     if (!is_pending(call, state))
         return conclude(call, state);
     return over(call, carom__fail(-ETIMEDOUT, "the worker was still busy at the deadline"));
@@ -241,17 +250,17 @@ static int sleep_until_done(struct carom_call *call)
     struct carom_client *client = call->client;
     for (;;) {
         uint64_t state =
-            carom__lane_flag(&client->lane, call->slot, call->generation, CAROM__WAITER);
+            carom__lane_flag(&client->lane, call->submission.slot, call->submission.generation, CAROM__WAITER);
         if (!is_pending(call, state))
             return conclude(call, state);
-        int64_t left_ns = call->deadline_ns - carom__now_ns();
+        int64_t left_ns = call->submission.deadline_ns - carom__now_ns();
         if (left_ns <= 0)
             return expire(call);
-        int rc = carom__lane_sleep(&client->lane, call->slot, state,
+        int rc = carom__lane_sleep(&client->lane, call->submission.slot, state,
                                    left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
         if (rc != -ETIMEDOUT || !carom__client_host_gone(client))
             continue;
-        state = carom__lane_state(&client->lane, call->slot);
+        state = carom__lane_state(&client->lane, call->submission.slot);
         if (!is_pending(call, state))
             return conclude(call, state);
         return over(call, host_gone(client));
@@ -267,7 +276,9 @@ int carom_call_wait(struct carom_call *call)
         return call->outcome;
     if (call->progress != CAROM__SENT)
         return carom__fail(-EINVAL, "the call was not submitted");
-    uint64_t state = spin(call);
+    uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
+    if (is_pending(call, state))
+        state = spin(call, state);
     return is_pending(call, state) ? sleep_until_done(call) : conclude(call, state);
 }
 
@@ -280,10 +291,10 @@ int carom_call_poll(struct carom_call *call)
         return call->outcome;
     if (call->progress != CAROM__SENT)
         return carom__fail(-EINVAL, "the call was not submitted");
-    uint64_t state = carom__lane_state(&call->client->lane, call->slot);
+    uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
     if (!is_pending(call, state))
         return conclude(call, state);
-    return carom__now_ns() < call->deadline_ns ? -EAGAIN : expire(call);
+    return carom__now_ns() < call->submission.deadline_ns ? -EAGAIN : expire(call);
 }
 
 /* ---------------------------------------------------------------- outcome */
@@ -312,7 +323,7 @@ int carom_call_error(struct carom_call *call, struct carom_error *error)
 {
     if (call->progress != CAROM__OVER || call->outcome <= 0)
         return carom__fail(-EINVAL, "the call has no error");
-    uint64_t state = carom__lane_state(&call->client->lane, call->slot);
+    uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
     uint32_t owner = carom__state_owner(state);
     *error = (struct carom_error){
         .status = call->outcome,
@@ -339,10 +350,10 @@ int carom_call_cancel(struct carom_call *call)
     int rc = carom__check_fork(call->client->forks);
     if (rc < 0)
         return rc;
-    if (carom__lane_withdraw(lane, call->slot, call->generation))
+    if (carom__lane_withdraw(lane, call->submission.slot, call->submission.generation))
         return 0;
     /* only the state word is looked at: another thread may be waiting for this call */
-    uint64_t state = carom__lane_flag(lane, call->slot, call->generation, CAROM__CANCEL);
+    uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation, CAROM__CANCEL);
     if (carom__state_phase(state) == CAROM__FREE)
         return carom__fail(-EINVAL, "the call was not submitted");
     return 0;
@@ -378,18 +389,20 @@ static void forget_extent(struct carom_client *client, uint64_t *extent)
 
 static void trim_request(struct carom_call *call)
 {
-    uint64_t pages = (call->request_extent - CAROM__KEEP_BYTES + 4095) & ~UINT64_C(4095);
-    madvise(request_block(call) + CAROM__KEEP_BYTES, pages, MADV_REMOVE);
+    struct carom_client *client = call->client;
+    uint64_t stride = carom__block_stride(client->lane.geometry.request_block_bytes);
+    madvise(client->requests + call->submission.slot * stride + CAROM__KEEP_BYTES, stride - CAROM__KEEP_BYTES,
+            MADV_REMOVE);
     forget_extent(call->client, &call->request_extent);
 }
 
 static void free_slot(struct carom_call *call)
 {
     struct carom_client *client = call->client;
-    call->generation = (call->generation + 1) & CAROM__GENERATION_MASK;
-    carom__lane_free(&client->lane, call->slot, call->generation);
+    call->submission.generation = (call->submission.generation + 1) & CAROM__GENERATION_MASK;
+    carom__lane_free(&client->lane, call->submission.slot, call->submission.generation);
     call->progress = CAROM__IDLE;
-    carom__slots_push(&client->slots, call->slot);
+    carom__slots_push(&client->slots, call->submission.slot);
     /* seq_cst: after the push; pairs with await_slot */
     if (atomic_load_explicit(&client->slot_waiters, memory_order_seq_cst) > 0)
         carom__lane_ring_event(&client->lane);
@@ -401,11 +414,15 @@ static bool trim_reply(struct carom_call *call)
     struct carom_client *client = call->client;
     forget_extent(client, &call->reply_extent);
     pthread_mutex_lock(&client->completions.lock);
-    call->generation = (call->generation + 1) & CAROM__GENERATION_MASK;
-    call->deadline_ns = INT64_MAX;
-    call->abandoned =
-        send(call, CAROM__METHOD_TRIM, CAROM__NOTIFY | CAROM__ABANDONED, 0) == 0;
-    bool sent = call->abandoned;
+    call->submission.generation = (call->submission.generation + 1) & CAROM__GENERATION_MASK;
+    call->submission.deadline_ns = INT64_MAX;
+    call->submission.method = CAROM__METHOD_TRIM;
+    call->submission.flags = CAROM__NOTIFY | CAROM__ABANDONED;
+    call->submission.request_bytes = 0;
+    call->abandoned = true;
+    bool sent = send(call) == 0;
+    if (!sent)
+        call->abandoned = false;
     pthread_mutex_unlock(&client->completions.lock);
     return sent;
 }
@@ -444,7 +461,7 @@ static bool abandon(struct carom_call *call)
 {
     struct carom_client *client = call->client;
     pthread_mutex_lock(&client->completions.lock);
-    uint64_t state = carom__lane_flag(&client->lane, call->slot, call->generation,
+    uint64_t state = carom__lane_flag(&client->lane, call->submission.slot, call->submission.generation,
                                       CAROM__ABANDONED | CAROM__CANCEL);
     call->abandoned = is_pending(call, state);
     bool abandoned = call->abandoned;
@@ -461,8 +478,8 @@ void carom_call_end(struct carom_call *call)
     free(call->failure.type);
     call->failure.type = NULL;
     if (call->progress >= CAROM__SENT && !call->has_reply &&
-        is_pending(call, carom__lane_state(&call->client->lane, call->slot)) &&
-        !carom__lane_withdraw(&call->client->lane, call->slot, call->generation) && abandon(call))
+        is_pending(call, carom__lane_state(&call->client->lane, call->submission.slot)) &&
+        !carom__lane_withdraw(&call->client->lane, call->submission.slot, call->submission.generation) && abandon(call))
         return;
     if (over_budget(call->client, call->reply_extent) && trim_reply(call))
         return;

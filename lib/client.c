@@ -20,7 +20,7 @@
 
 static uint64_t whole_pages(uint64_t bytes)
 {
-    return (bytes + 4095) & ~UINT64_C(4095);
+    return (bytes + CAROM__PAGE_BYTES - 1) & ~(CAROM__PAGE_BYTES - 1);
 }
 
 static int read_options(const struct carom_client_options *given,
@@ -72,7 +72,7 @@ static int map_objects(struct carom_client *client, struct carom__fds *fds,
                        const struct carom__geometry *geometry)
 {
     void *control;
-    size_t replies_bytes = geometry->slots * geometry->reply_block_bytes;
+    size_t replies_bytes = carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes);
     int rc = map_fd(fds, 0, carom__control_bytes(geometry), true, &control);
     if (rc == 0) {
         carom__lane_view(&client->lane, control, geometry);
@@ -95,7 +95,7 @@ static int make_calls(struct carom_client *client, uint32_t slots)
     memset(client->calls, 0, slots * sizeof *client->calls);
     for (uint32_t slot = 0; slot < slots; slot++) {
         client->calls[slot].client = client;
-        client->calls[slot].slot = slot;
+        client->calls[slot].submission.slot = slot;
     }
     carom__slots_init(&client->slots, next, slots);
     return 0;
@@ -107,7 +107,7 @@ static int join(struct carom_client *client, const struct carom__geometry *geome
     struct carom__hello hello = {.role = CAROM__CLIENT, .geometry = *geometry};
     struct carom__welcome welcome;
     struct carom__fds fds;
-    size_t requests_bytes = geometry->slots * geometry->request_block_bytes;
+    size_t requests_bytes = carom__blocks_bytes(geometry->slots, geometry->request_block_bytes);
     int requests_fd = carom__segment_create("carom-requests", requests_bytes);
     if (requests_fd < 0)
         return requests_fd;
@@ -187,8 +187,9 @@ static void unmap_objects(struct carom_client *client)
 {
     const struct carom__geometry *geometry = &client->lane.geometry;
     carom__segment_unmap((void *)(uintptr_t)client->replies,
-                         geometry->slots * geometry->reply_block_bytes);
-    carom__segment_unmap(client->requests, geometry->slots * geometry->request_block_bytes);
+                         carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes));
+    carom__segment_unmap(client->requests,
+                         carom__blocks_bytes(geometry->slots, geometry->request_block_bytes));
     carom__segment_unmap(client->lane.control, carom__control_bytes(geometry));
     carom__segment_unmap(client->bell, sizeof *client->bell);
     carom__segment_unmap(client->directory, sizeof *client->directory);

@@ -23,14 +23,11 @@ enum carom__progress {
 /** One per slot. Used by the thread that began the call, except for the fields under the lock. */
 struct carom_call {
     _Alignas(CAROM__LINE_BYTES) struct carom_client *client;
-    uint32_t slot;
-    uint32_t generation;
-    uint32_t method;
+    struct carom__submission submission; /* slot for ever, generation for this life */
     enum carom__progress progress;
     int outcome;      /* when OVER: status or negative errno */
     bool has_reply;   /* when OVER: the slot is DONE and reply_bytes counts */
     int64_t timeout_ns;
-    int64_t deadline_ns;
     uint64_t reply_bytes;
     uint64_t request_extent; /* bytes of the request block that have been used, at most */
     uint64_t reply_extent;

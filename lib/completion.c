@@ -31,7 +31,7 @@ static void collect_slot(struct carom_client *client, uint32_t slot)
         return;
     uint64_t state = carom__lane_state(&client->lane, slot);
     if (carom__state_phase(state) != CAROM__DONE ||
-        carom__state_generation(state) != call->generation)
+        carom__state_generation(state) != call->submission.generation)
         return;
     if (!call->abandoned) {
         enqueue(&client->completions, call);

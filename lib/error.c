@@ -123,9 +123,7 @@ void carom__count_forks(void)
     pthread_once(&once, count_forks_once);
 }
 
-int carom__check_fork(unsigned forks_at_open)
+int carom__fail_forked(void)
 {
-    if (__builtin_expect(forks_at_open == carom__forks, 1))
-        return 0;
     return carom__fail(-ECHILD, "opened before fork() and used in the child: open a new one there");
 }

@@ -17,7 +17,13 @@ extern unsigned carom__forks;
 /** Starts counting forks. Once per process; called by every open function. */
 void carom__count_forks(void);
 
+/** -ECHILD with its sentence. */
+int carom__fail_forked(void);
+
 /** -ECHILD with its sentence when the object was opened before a fork, else 0. */
-int carom__check_fork(unsigned forks_at_open);
+static inline int carom__check_fork(unsigned forks_at_open)
+{
+    return __builtin_expect(forks_at_open == carom__forks, 1) ? 0 : carom__fail_forked();
+}
 
 #endif

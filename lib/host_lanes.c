@@ -25,8 +25,8 @@ static int make_objects(struct carom__host_lane *lane)
     lane->control_fd = carom__segment_create("carom-lane", control_bytes);
     if (lane->control_fd < 0)
         return lane->control_fd;
-    lane->replies_fd =
-        carom__segment_create("carom-replies", geometry->slots * geometry->reply_block_bytes);
+    lane->replies_fd = carom__segment_create(
+        "carom-replies", carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes));
     if (lane->replies_fd < 0)
         return lane->replies_fd;
     void *control = carom__segment_map(lane->control_fd, control_bytes, true);

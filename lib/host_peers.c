@@ -234,8 +234,9 @@ static int check_requests(const struct carom__peer *peer, const struct carom__ge
     int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
     if (flags < 0 || (flags & O_ACCMODE) != O_RDONLY)
         return carom__fail(-EPROTO, "HELLO must bring the requests as a read-only descriptor");
-    return carom__segment_check(fd, geometry->slots * geometry->request_block_bytes,
-                                peer->uid == geteuid());
+    return carom__segment_check(
+        fd, carom__blocks_bytes(geometry->slots, geometry->request_block_bytes),
+        peer->uid == geteuid());
 }
 
 static int find_free(struct carom__peer *const *table, uint32_t count)

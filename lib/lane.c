@@ -20,7 +20,7 @@
 
 int carom__geometry_check(const struct carom__geometry *geometry)
 {
-    const uint64_t page = 4096, most = UINT64_C(1) << 40;
+    const uint64_t page = CAROM__PAGE_BYTES, most = UINT64_C(1) << 40;
     if (geometry->slots == 0 || geometry->slots > CAROM__MAX_SLOTS ||
         (geometry->slots & (geometry->slots - 1)) != 0 ||
         geometry->ring_cells != geometry->slots * CAROM__CELLS_PER_SLOT)
@@ -68,8 +68,8 @@ static void clear_head(struct carom__lane *lane, struct carom__producer *produce
         return;
     }
     if (is_live(lane, cell))
-        carom__ring_publish(&lane->ring, producer, carom__cell_generation(cell),
-                            carom__cell_slot(cell));
+        carom__ring_publish(&lane->ring, carom__ring_ticket(producer),
+                            carom__cell_generation(cell), carom__cell_slot(cell));
     carom__ring_advance(&lane->ring, position);
 }
 
@@ -98,21 +98,23 @@ static uint32_t published_after(const struct carom__lane *lane, uint64_t positio
 }
 
 int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,
-                       const struct carom__submission *submission)
+                       struct carom__submission *submission)
 {
-    struct carom__slot *slot = &lane->slots[submission->slot];
+    const uint32_t index = submission->slot, generation = submission->generation;
+    struct carom__slot *slot = &lane->slots[index];
     int rc = make_room(lane, producer);
     if (rc < 0)
         return rc;
+    const uint64_t position = submission->position = carom__ring_ticket(producer);
     /* relaxed: the fields are published by the release of SUBMITTED below */
     atomic_store_explicit(&slot->deadline_ns, submission->deadline_ns, memory_order_relaxed);
     atomic_store_explicit(&slot->request_bytes, submission->request_bytes, memory_order_relaxed);
     atomic_store_explicit(&slot->method, submission->method, memory_order_relaxed);
-    uint64_t state = carom__state(CAROM__SUBMITTED, submission->generation, 0);
+    uint64_t state = carom__state(CAROM__SUBMITTED, generation, 0);
     /* release: publishes the request block and the fields; pairs with the claim's acquire */
     atomic_store_explicit(&slot->state, state | submission->flags, memory_order_release);
-    uint64_t position =
-        carom__ring_publish(&lane->ring, producer, submission->generation, submission->slot);
+    /* from here on the call may be over and its structure in use again: copies only */
+    carom__ring_publish(&lane->ring, position, generation, index);
     carom__bell_fence();
     return 1 + (int)published_after(lane, position);
 }

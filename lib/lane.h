@@ -61,7 +61,7 @@ void carom__lane_view(struct carom__lane *lane, void *control,
 
 /* ---- client */
 
-/** What a client writes to submit a call. */
+/** A call as its client submits it. */
 struct carom__submission {
     uint32_t slot;
     uint32_t generation;
@@ -69,6 +69,7 @@ struct carom__submission {
     uint64_t flags; /* CAROM__NOTIFY, CAROM__ABANDONED or 0 */
     int64_t deadline_ns;
     uint64_t request_bytes;
+    uint64_t position; /* of its cell; set by carom__lane_submit */
 };
 
 /** Fills the slot, moves FREE -> SUBMITTED, publishes the cell, and passes the full fence that must
@@ -76,7 +77,7 @@ struct carom__submission {
  *  Returns how many workers should be told: 1, or more when cells of other threads were held back by
  *  this one; -EPROTO when the ring's cursor is nonsense (nothing is submitted). */
 int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,
-                       const struct carom__submission *submission);
+                       struct carom__submission *submission);
 
 /** Current state word of a slot; with acquire, so that DONE shows the reply. */
 static inline uint64_t carom__lane_state(const struct carom__lane *lane, uint32_t slot)

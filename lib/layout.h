@@ -199,6 +199,33 @@ static inline size_t carom__control_bytes(const struct carom__geometry *geometry
     return carom__slots_offset(geometry) + (size_t)geometry->slots * sizeof(struct carom__slot);
 }
 
+/* ------------------------------------------------------------------ blocks
+ *
+ * Blocks of one lane lie one stride apart: the block and one page more. Without that page, blocks of
+ * 64 MiB would all fall into the same sets of the TLB and of the caches, and a lane with many calls
+ * in flight would miss on every one. For the same reason a block begins at its own cache line within
+ * its first page. No two blocks share a page. */
+#define CAROM__PAGE_BYTES UINT64_C(4096)
+#define CAROM__BLOCK_COLOURS 64u
+#define CAROM__BLOCK_ALIGN 64u
+
+static inline uint64_t carom__block_stride(uint64_t block_bytes)
+{
+    return block_bytes + CAROM__PAGE_BYTES;
+}
+
+static inline uint64_t carom__block_offset(uint32_t slot, uint64_t block_bytes)
+{
+    return slot * carom__block_stride(block_bytes) +
+           (uint64_t)(slot % CAROM__BLOCK_COLOURS) * CAROM__BLOCK_ALIGN;
+}
+
+/** Size of the object that holds the blocks of all slots. */
+static inline uint64_t carom__blocks_bytes(uint32_t slots, uint64_t block_bytes)
+{
+    return slots * carom__block_stride(block_bytes);
+}
+
 /* ------------------------------------------------------------------ bell */
 
 /** One worker's park word, alone in its line pair. */
@@ -295,6 +322,7 @@ static inline uint64_t carom__layout_hash(void)
         CAROM__MAX_METHODS,
         CAROM__MAX_SLOTS,
         CAROM__CELLS_PER_SLOT,
+        CAROM__BLOCK_COLOURS,
         CAROM__DONE,
         CAROM__WAITER | CAROM__CANCEL | CAROM__ABANDONED | CAROM__NOTIFY,
         sizeof(struct carom__slot),

@@ -84,19 +84,26 @@ void carom_request_client(const struct carom_request *request, struct carom_peer
 
 void carom__request_trim(struct carom_request *request)
 {
-    uint64_t bytes = request->lane->lane.geometry.reply_block_bytes;
-    if (bytes > CAROM__KEEP_BYTES)
-        madvise(carom__request_blocks(request)->reply + CAROM__KEEP_BYTES,
-                bytes - CAROM__KEEP_BYTES, MADV_REMOVE);
+    uint64_t stride = carom__block_stride(request->lane->lane.geometry.reply_block_bytes);
+    char *pages = carom__block_pages(carom__request_blocks(request)->reply);
+    if (stride > CAROM__KEEP_BYTES)
+        madvise(pages + CAROM__KEEP_BYTES, stride - CAROM__KEEP_BYTES, MADV_REMOVE);
 }
 
 /* ---------------------------------------------------------------- detach */
 
+/* Size of the pages that hold the first length_bytes of a block. */
+static size_t detached_bytes(const void *block, size_t length_bytes)
+{
+    size_t before = (size_t)((const char *)block - (const char *)carom__block_pages(block));
+    return (before + length_bytes + CAROM__PAGE_BYTES - 1) & ~(size_t)(CAROM__PAGE_BYTES - 1);
+}
+
 /* Maps the pages of a shared block a second time, elsewhere. mremap with an old size of 0 does that
  * without a descriptor (mremap(2), "MREMAP_MAYMOVE"). */
-static void *map_again(const void *block, size_t bytes)
+static void *map_again(void *pages, size_t bytes)
 {
-    void *again = mremap((void *)(uintptr_t)block, 0, bytes, MREMAP_MAYMOVE);
+    void *again = mremap(pages, 0, bytes, MREMAP_MAYMOVE);
     if (again == MAP_FAILED)
         return NULL;
     madvise(again, bytes, MADV_DONTDUMP);
@@ -104,15 +111,15 @@ static void *map_again(const void *block, size_t bytes)
     return again;
 }
 
-/* Puts a private copy of the first `bytes` at the address of a block. The old mapping is replaced
- * in one step, so a thread that reads through an escaped pointer never meets a hole. */
-static int replace_by_copy(const void *block, size_t bytes)
+/* Puts a private copy of `bytes` at the address of shared pages. The old mapping is replaced in one
+ * step, so a thread that reads through an escaped pointer never meets a hole. */
+static int replace_by_copy(void *pages, size_t bytes)
 {
     void *copy = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (copy == MAP_FAILED)
         return -errno;
-    memcpy(copy, block, bytes);
-    if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, block) != MAP_FAILED)
+    memcpy(copy, pages, bytes);
+    if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, pages) != MAP_FAILED)
         return 0;
     int error = -errno;
     munmap(copy, bytes);
@@ -126,24 +133,32 @@ int carom_request_detach(struct carom_request *request, enum carom_block which,
     const struct carom__geometry *geometry = &request->lane->lane.geometry;
     bool is_request = which == CAROM_REQUEST_BLOCK;
     size_t block_bytes = is_request ? geometry->request_block_bytes : geometry->reply_block_bytes;
-    char *block = is_request ? (char *)(uintptr_t)blocks->request : blocks->reply;
-    size_t bytes = (length_bytes + 4095) & ~(size_t)4095;
+    size_t stride = carom__block_stride(block_bytes);
+    const char *block = is_request ? blocks->request : blocks->reply;
+    char *pages = carom__block_pages(block);
     if (length_bytes == 0 || length_bytes > block_bytes)
         return carom__fail(-EINVAL, "cannot detach %zu bytes of a block of %zu", length_bytes,
                            block_bytes);
-    char *again = map_again(block, block_bytes);
+    char *again = map_again(pages, stride);
     if (again == NULL)
         return carom__fail_errno(-errno, "cannot map a block a second time");
-    int rc = replace_by_copy(block, bytes);
+    size_t bytes = detached_bytes(block, length_bytes);
+    int rc = replace_by_copy(pages, bytes);
     if (rc < 0) {
-        munmap(again, block_bytes);
+        munmap(again, stride);
         return carom__fail_errno(rc, "cannot copy a block");
     }
-    if (bytes < block_bytes)
-        munmap(block + bytes, block_bytes - bytes);
+    if (bytes < stride)
+        munmap(pages + bytes, stride - bytes);
     if (is_request)
-        blocks->request = again;
+        blocks->request = again + (block - pages);
     else
-        blocks->reply = again;
+        blocks->reply = again + (block - pages);
     return 0;
+}
+
+void carom_detached_free(void *address, size_t length_bytes)
+{
+    if (address != NULL)
+        munmap(carom__block_pages(address), detached_bytes(address, length_bytes));
 }

@@ -27,6 +27,7 @@
 #define CAROM_RING_H
 
 #include "layout.h"
+#include "wait.h"
 
 #include <stdbool.h>
 
@@ -73,19 +74,31 @@ static inline enum carom__room carom__ring_room(const struct carom__ring *ring,
     return tail - seen < cells / 2 ? CAROM__ROOM : CAROM__NO_ROOM;
 }
 
-/** Publishes a cell. Returns its position. The caller then needs a full fence before it looks at
- *  the bell. */
-static inline uint64_t carom__ring_publish(const struct carom__ring *ring,
-                                           struct carom__producer *producer, uint32_t generation,
-                                           uint32_t slot)
+/** Fetches the cell that will probably be published next, for writing. */
+static inline void carom__ring_prefetch(const struct carom__ring *ring,
+                                        struct carom__producer *producer)
+{
+    /* relaxed: a guess */
+    uint64_t tail = atomic_load_explicit(&producer->tail, memory_order_relaxed);
+    carom__prefetch_write(&ring->cells[tail & ring->mask]);
+}
+
+/** Draws the position of the next cell, which the caller then publishes without delay. */
+static inline uint64_t carom__ring_ticket(struct carom__producer *producer)
 {
     /* relaxed: the ticket only has to be unique; the cell's store publishes */
-    uint64_t position = atomic_fetch_add_explicit(&producer->tail, 1, memory_order_relaxed);
-    /* release: publishes the slot's SUBMITTED state; pairs with carom__ring_peek */
+    return atomic_fetch_add_explicit(&producer->tail, 1, memory_order_relaxed);
+}
+
+/** Publishes the cell at a drawn position. The caller then needs a full fence before it looks at the
+ *  bell. */
+static inline void carom__ring_publish(const struct carom__ring *ring, uint64_t position,
+                                       uint32_t generation, uint32_t slot)
+{
+    /* release: publishes the slot's SUBMITTED state; pairs with carom__ring_read */
     atomic_store_explicit(&ring->cells[position & ring->mask],
                           carom__cell(carom__ring_lap(ring, position), generation, slot),
                           memory_order_release);
-    return position;
 }
 
 /** Whether the cell at a position is published, and its content. */

@@ -41,6 +41,17 @@ struct carom__spinning {
     uint32_t polls;
 };
 
+/** Asks for a cache line in order to write to it. gcc turns __builtin_prefetch(p, 1) into a prefetch
+ *  for reading on plain x86-64; the line would have to be fetched a second time. */
+static inline void carom__prefetch_write(const void *address)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" ::"m"(*(const char *)address));
+#else
+    __builtin_prefetch(address, 1);
+#endif
+}
+
 int64_t carom__now_ns(void);
 
 /** now + timeout, or INT64_MAX for a negative timeout (none) or an overflow. */

@@ -89,21 +89,46 @@ static bool retire(struct carom_worker *worker, struct carom__worker_lane *mappe
     return true;
 }
 
-/* Tries one lane. True: worker->request is a call to run. */
-static bool try_lane(struct carom_worker *worker, uint32_t lane)
+/* Three cache lines of a call are at its client: the slot, the request's first, the reply's first.
+ * Asking for them together costs one journey instead of three in a row; asking for those of the call
+ * behind hides the journey altogether. */
+static void prefetch(const struct carom__worker_lane *mapped, uint64_t cell)
 {
-    struct carom__worker_lane *mapped = worker->lanes[lane];
-    struct carom__claim claim;
-    if (mapped == NULL || mapped->poisoned)
-        return false;
-    int rc = carom__lane_claim(&mapped->lane, worker->owner, &claim);
+    uint32_t slot = carom__cell_slot(cell) & (mapped->lane.geometry.slots - 1);
+    carom__prefetch_write(&mapped->lane.slots[slot]);
+    __builtin_prefetch(mapped->blocks[slot].request);
+    carom__prefetch_write(mapped->blocks[slot].reply);
+}
+
+/* Takes a call of a lane that shows a cell. True: worker->request is a call to run. */
+static bool claim(struct carom_worker *worker, struct carom__worker_lane *mapped)
+{
+    struct carom__claim claimed;
+    uint64_t position, cell;
+    int rc = carom__lane_claim(&mapped->lane, worker->owner, &claimed);
     if (rc > 0) {
-        mapped->empty_looks = 0;
-        return accept_call(worker, mapped, &claim);
+        if (carom__ring_peek(&mapped->lane.ring, &position, &cell))
+            prefetch(mapped, cell);
+        return accept_call(worker, mapped, &claimed);
     }
     if (rc < 0)
         carom__worker_poison(worker, mapped);
-    else if (++mapped->empty_looks >= EMPTY_LOOKS)
+    return false;
+}
+
+/* Tries one lane. True: worker->request is a call to run. */
+static inline bool try_lane(struct carom_worker *worker, uint32_t lane)
+{
+    struct carom__worker_lane *mapped = worker->lanes[lane];
+    uint64_t position, cell;
+    if (mapped == NULL || mapped->poisoned)
+        return false;
+    if (carom__ring_peek(&mapped->lane.ring, &position, &cell)) {
+        prefetch(mapped, cell);
+        mapped->empty_looks = 0;
+        return claim(worker, mapped);
+    }
+    if (++mapped->empty_looks >= EMPTY_LOOKS)
         retire(worker, mapped);
     return false;
 }
@@ -119,24 +144,39 @@ static bool try_range(struct carom_worker *worker, uint32_t from, uint32_t to)
             uint32_t lane = word * 64 + (uint32_t)__builtin_ctzll(ready);
             if (lane >= to)
                 return false;
-            if (!try_lane(worker, lane))
-                continue;
-            worker->burst = lane == worker->current ? worker->burst + 1 : 1;
-            worker->current = lane;
-            return true;
+            if (try_lane(worker, lane)) {
+                worker->current = lane;
+                worker->burst = 1;
+                return true;
+            }
         }
     }
     return false;
 }
 
-/* One look at everything that may have work: a burst from one lane, then the next in turn. */
-static bool look(struct carom_worker *worker)
+/* Whether a lane other than the current one has a ready bit. */
+static bool others_ready(const struct carom_worker *worker)
 {
-    uint32_t start = worker->burst < BURST ? worker->current : worker->current + 1;
-    if (worker->burst >= BURST)
-        worker->burst = 0;
-    uint32_t lanes = worker->lane_words * 64;
-    return try_range(worker, start, lanes) || try_range(worker, 0, start < lanes ? start : lanes);
+    for (uint32_t word = 0; word < worker->lane_words; word++) {
+        uint64_t own = word == worker->current / 64 ? UINT64_C(1) << (worker->current % 64) : 0;
+        if (carom__bell_ready_word(worker->bell, word) & ~own)
+            return true;
+    }
+    return false;
+}
+
+/* One look at everything that may have work: a burst from one lane, then the next in turn. */
+static inline bool look(struct carom_worker *worker)
+{
+    if (worker->burst < BURST && try_lane(worker, worker->current)) {
+        worker->burst++;
+        return true;
+    }
+    worker->burst = 0;
+    if (!others_ready(worker))
+        return try_lane(worker, worker->current);
+    return try_range(worker, worker->current + 1, worker->lane_words * 64) ||
+           try_range(worker, 0, worker->current + 1);
 }
 
 static bool has_news(struct carom_worker *worker)

@@ -17,6 +17,12 @@ struct carom__blocks {
     char *reply;
 };
 
+/** First page of a block. */
+static inline void *carom__block_pages(const void *block)
+{
+    return (void *)((uintptr_t)block & ~(uintptr_t)(CAROM__PAGE_BYTES - 1));
+}
+
 /** A lane as this worker maps it. */
 struct carom__worker_lane {
     struct carom__lane lane;

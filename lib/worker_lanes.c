@@ -15,8 +15,10 @@ static void point_at_blocks(struct carom__worker_lane *mapped, const char *reque
 {
     const struct carom__geometry *geometry = &mapped->lane.geometry;
     for (uint32_t slot = 0; slot < geometry->slots; slot++) {
-        mapped->blocks[slot].request = requests + slot * geometry->request_block_bytes;
-        mapped->blocks[slot].reply = replies + slot * geometry->reply_block_bytes;
+        mapped->blocks[slot].request =
+            requests + carom__block_offset(slot, geometry->request_block_bytes);
+        mapped->blocks[slot].reply =
+            replies + carom__block_offset(slot, geometry->reply_block_bytes);
     }
 }
 
@@ -25,8 +27,8 @@ static struct carom__worker_lane *map_lane(const struct carom__lane_news *news,
                                            const struct carom__fds *fds)
 {
     const struct carom__geometry *geometry = &news->geometry;
-    size_t requests_bytes = geometry->slots * geometry->request_block_bytes;
-    size_t replies_bytes = geometry->slots * geometry->reply_block_bytes;
+    size_t requests_bytes = carom__blocks_bytes(geometry->slots, geometry->request_block_bytes);
+    size_t replies_bytes = carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes);
     size_t control_bytes = carom__control_bytes(geometry);
     struct carom__worker_lane *mapped =
         calloc(1, sizeof *mapped + geometry->slots * sizeof mapped->blocks[0]);
@@ -52,9 +54,11 @@ static void unmap_lane(struct carom__worker_lane *mapped)
 {
     const struct carom__geometry *geometry = &mapped->lane.geometry;
     for (uint32_t slot = 0; slot < geometry->slots; slot++) {
-        carom__segment_unmap((void *)(uintptr_t)mapped->blocks[slot].request,
-                             geometry->request_block_bytes);
-        carom__segment_unmap(mapped->blocks[slot].reply, geometry->reply_block_bytes);
+        const struct carom__blocks *blocks = &mapped->blocks[slot];
+        carom__segment_unmap(carom__block_pages(blocks->request),
+                             carom__block_stride(geometry->request_block_bytes));
+        carom__segment_unmap(carom__block_pages(blocks->reply),
+                             carom__block_stride(geometry->reply_block_bytes));
     }
     carom__segment_unmap(mapped->lane.control, carom__control_bytes(geometry));
     free(mapped);
