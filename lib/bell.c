@@ -12,10 +12,8 @@ static uint64_t bit_of(uint32_t index)
 
 void carom__bell_set_ready(struct carom__bell *bell, uint32_t lane)
 {
-    /* relaxed: the fence below makes the bit visible before this thread looks for parked workers;
-     * pairs with the fence in carom__bell_park */
-    atomic_fetch_or_explicit(&bell->ready[lane / 64], bit_of(lane), memory_order_relaxed);
-    carom__bell_fence();
+    /* seq_cst: said before this thread looks for parked workers; pairs with carom__bell_park */
+    atomic_fetch_or_explicit(&bell->ready[lane / 64], bit_of(lane), memory_order_seq_cst);
 }
 
 void carom__bell_wake_worker(struct carom__bell *bell, uint32_t worker)
@@ -28,7 +26,7 @@ void carom__bell_wake_worker(struct carom__bell *bell, uint32_t worker)
 /* Takes one parked bit of a word; -1 when there is none. */
 static int take_parked(_Atomic uint64_t *word)
 {
-    /* relaxed: ordered by the caller's fence; the read-modify-write below decides */
+    /* relaxed: the caller has looked with seq_cst; the read-modify-write below decides */
     uint64_t parked = atomic_load_explicit(word, memory_order_relaxed);
     while (parked != 0) {
         int bit = __builtin_ctzll(parked);
@@ -80,8 +78,8 @@ void carom__bell_unpark(struct carom__bell *bell, uint32_t worker)
 
 void carom__bell_clear_ready(struct carom__bell *bell, uint32_t lane)
 {
-    /* relaxed: the fence below orders it before the caller's second look; pairs with the fence
-     * between publish and carom__bell_ready */
+    /* relaxed: the fence below orders it before the caller's second look; pairs with
+     * carom__ring_publish and the look in carom__bell_ready */
     atomic_fetch_and_explicit(&bell->ready[lane / 64], ~bit_of(lane), memory_order_relaxed);
     carom__bell_fence();
 }

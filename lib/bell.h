@@ -6,13 +6,15 @@
  * sleep must find a submitted call. Both first say, then look:
  *
  *   client                                    worker
- *     publish the cell                          set its parked bit
- *     --- full fence ---                        --- full fence ---
- *     lane's ready bit clear? set it            look through every lane with a ready bit
- *     a parked bit set? clear it, wake          found nothing: sleep on the park word
+ *     publish the cell (seq_cst exchange)       set its parked bit
+ *     lane's ready bit clear? set it            --- seq_cst fence ---
+ *     a parked bit set? clear it, wake          look through every lane with a ready bit
+ *       (both looks are seq_cst loads)          found nothing: sleep on the park word
  *
- * Both fences are seq_cst, so in their total order one comes first, and the side whose fence is
- * second sees what the other said. Acquire and release would let both look before either said.
+ * In the total order of seq_cst operations either the client's look or the worker's fence comes
+ * first. If the look: the cell was published before it, so the worker, who looks after its fence, sees
+ * it. If the fence: the parked bit was set before it, so the client sees that. Acquire and release
+ * would let both look before either said.
  *
  * Waking. Whoever clears a parked bit owns the wake: it then changes the park word and calls
  * FUTEX_WAKE. The worker read its park word before it set the bit, so the futex refuses to sleep
@@ -33,22 +35,22 @@
 
 #include <stdbool.h>
 
-/** The full fence between saying and looking, on both sides. */
+/** The worker's fence between saying and looking. */
 static inline void carom__bell_fence(void)
 {
-    /* seq_cst: see the table above; pairs with itself on the other side */
+    /* seq_cst: see above; pairs with the client's exchange in carom__ring_publish and its looks */
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 /** Sets a lane's ready bit. */
 void carom__bell_set_ready(struct carom__bell *bell, uint32_t lane);
 
-/** Client: says that a lane has work. After carom__bell_fence. */
+/** Client: says that a lane has work. After carom__ring_publish. */
 static inline void carom__bell_ready(struct carom__bell *bell, uint32_t lane)
 {
-    /* relaxed: ordered by the fence before; a bit seen set may be about to be cleared, then the
-     * clearing worker looks at the lane again */
-    uint64_t ready = atomic_load_explicit(&bell->ready[lane / 64], memory_order_relaxed);
+    /* seq_cst: a look. A bit seen set may be about to be cleared, then the clearing worker looks at
+     * the lane again (carom__bell_clear_ready) */
+    uint64_t ready = atomic_load_explicit(&bell->ready[lane / 64], memory_order_seq_cst);
     if (!(ready & UINT64_C(1) << (lane % 64)))
         carom__bell_set_ready(bell, lane);
 }
@@ -57,9 +59,9 @@ static inline void carom__bell_ready(struct carom__bell *bell, uint32_t lane)
 static inline bool carom__bell_any_parked(struct carom__bell *bell)
 {
     uint64_t any = 0;
-    /* relaxed: ordered by the carom__bell_fence before */
+    /* seq_cst: a look; after carom__ring_publish */
     for (uint32_t word = 0; word < CAROM__WORKER_WORDS; word++)
-        any |= atomic_load_explicit(&bell->parked[word], memory_order_relaxed);
+        any |= atomic_load_explicit(&bell->parked[word], memory_order_seq_cst);
     return any != 0;
 }
 

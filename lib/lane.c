@@ -3,7 +3,6 @@
  * lane.c - the transitions of a call. The rules are in lane.h. */
 #include "lane.h"
 
-#include "bell.h"
 #include "wait.h"
 
 #include "carom.h"
@@ -115,7 +114,6 @@ int carom__lane_submit(struct carom__lane *lane, struct carom__producer *produce
     atomic_store_explicit(&slot->state, state | submission->flags, memory_order_release);
     /* from here on the call may be over and its structure in use again: copies only */
     carom__ring_publish(&lane->ring, position, generation, index);
-    carom__bell_fence();
     return 1 + (int)published_after(lane, position);
 }
 

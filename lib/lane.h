@@ -72,8 +72,8 @@ struct carom__submission {
     uint64_t position; /* of its cell; set by carom__lane_submit */
 };
 
-/** Fills the slot, moves FREE -> SUBMITTED, publishes the cell, and passes the full fence that must
- *  come before a look at the bell. The caller owns the slot.
+/** Fills the slot, moves FREE -> SUBMITTED and publishes the cell (seq_cst: the caller looks at the
+ *  bell next). The caller owns the slot.
  *  Returns how many workers should be told: 1, or more when cells of other threads were held back by
  *  this one; -EPROTO when the ring's cursor is nonsense (nothing is submitted). */
 int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,

@@ -90,15 +90,15 @@ static inline uint64_t carom__ring_ticket(struct carom__producer *producer)
     return atomic_fetch_add_explicit(&producer->tail, 1, memory_order_relaxed);
 }
 
-/** Publishes the cell at a drawn position. The caller then needs a full fence before it looks at the
- *  bell. */
+/** Publishes the cell at a drawn position. Afterwards the caller looks at the bell, with seq_cst. */
 static inline void carom__ring_publish(const struct carom__ring *ring, uint64_t position,
                                        uint32_t generation, uint32_t slot)
 {
-    /* release: publishes the slot's SUBMITTED state; pairs with carom__ring_read */
-    atomic_store_explicit(&ring->cells[position & ring->mask],
-                          carom__cell(carom__ring_lap(ring, position), generation, slot),
-                          memory_order_release);
+    /* release in seq_cst: publishes the slot's SUBMITTED state; pairs with carom__ring_read.
+     * seq_cst: "say, then look", see bell.h. An exchange, because it is store and fence in one */
+    atomic_exchange_explicit(&ring->cells[position & ring->mask],
+                             carom__cell(carom__ring_lap(ring, position), generation, slot),
+                             memory_order_seq_cst);
 }
 
 /** Whether the cell at a position is published, and its content. */

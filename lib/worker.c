@@ -5,9 +5,12 @@
  * Taking: look at the lane served last, then at every lane with a ready bit; spin on that as long as
  * it paid recently; then say "parked", look once more, sleep on the own park word.
  *
- * Time. The clock is read once per poll or take, before the first look: the client is busy with the
- * reply before at that moment, so a synchronous exchange does not wait for it. A claim that follows
- * within CAROM__HOT_POLLS looks (well under a microsecond) is judged by that reading. */
+ * Time. Reading the clock costs as much as the rest of a short call, so it is read
+ *   - before a call whose deadline is less than FAR_NS away, always;
+ *   - before and after a call that is timed for the statistics: every one while calls take longer
+ *     than SHORT_NS, else every SAMPLE-th, counted SAMPLE times;
+ *   - while spinning, every CAROM__HOT_POLLS looks.
+ * So a far deadline is judged by a reading that is at most SAMPLE short calls old. */
 #include "worker.h"
 
 #include "connection.h"
@@ -24,19 +27,46 @@
 #define BURST 16u
 /** Fruitless looks after which an idle lane loses its ready bit and costs nothing more. */
 #define EMPTY_LOOKS 4096u
+/** A call this short is not worth two readings of the clock. */
+#define SHORT_NS INT64_C(2000)
+/** One of so many short calls is timed, for all of them. */
+#define SAMPLE 16u
+/** Deadlines nearer than this are judged by a fresh reading of the clock. */
+#define FAR_NS INT64_C(1000000000)
 /** Between two looks at the socket while there is always work. */
 #define SOCKET_LOOK_NS INT64_C(50000000)
 
 /* ---------------------------------------------------------------- taking */
 
+/* The timed call is over: counts it, and the short ones that it stands for. */
 static void record_duration(struct carom_worker *worker)
 {
-    if (worker->claimed_ns == 0)
-        return;
-    uint64_t took_ns = (uint64_t)(worker->now_ns - worker->claimed_ns);
-    carom__count(&worker->stats->busy_ns, took_ns);
-    carom__count(&worker->stats->histogram[carom__bucket_of(took_ns)], 1);
+    int64_t took_ns = worker->now_ns - worker->claimed_ns;
+    uint64_t weight = worker->untimed + 1;
+    carom__count(&worker->stats->busy_ns, (uint64_t)took_ns * weight);
+    carom__count(&worker->stats->histogram[carom__bucket_of((uint64_t)took_ns)], weight);
     worker->claimed_ns = 0;
+    worker->untimed = 0;
+    worker->until_timed = took_ns < SHORT_NS ? SAMPLE - 1 : 0;
+}
+
+/* Decides whether this call is timed. */
+static void start_timing(struct carom_worker *worker)
+{
+    if (worker->until_timed > 0) {
+        worker->until_timed--;
+        worker->untimed++;
+        return;
+    }
+    worker->now_ns = worker->claimed_ns = carom__now_ns();
+}
+
+static bool is_expired(struct carom_worker *worker, int64_t deadline_ns)
+{
+    if (deadline_ns - worker->now_ns >= FAR_NS)
+        return false;
+    worker->now_ns = carom__now_ns();
+    return deadline_ns <= worker->now_ns;
 }
 
 /* Answers a claimed call that no handler shall see. */
@@ -55,7 +85,7 @@ static void answer(struct carom_worker *worker, struct carom__worker_lane *mappe
 static bool accept_call(struct carom_worker *worker, struct carom__worker_lane *mapped,
                         const struct carom__claim *claim)
 {
-    if (claim->deadline_ns <= worker->now_ns) {
+    if (is_expired(worker, claim->deadline_ns)) {
         carom__count(&worker->stats->expired, 1);
         answer(worker, mapped, claim, CAROM_DEADLINE_EXCEEDED, NULL);
         return false;
@@ -74,7 +104,7 @@ static bool accept_call(struct carom_worker *worker, struct carom__worker_lane *
     }
     worker->request = (struct carom_request){
         .worker = worker, .lane = mapped, .claim = *claim, .method = method, .open = true};
-    worker->claimed_ns = worker->now_ns;
+    start_timing(worker);
     return true;
 }
 
@@ -266,6 +296,7 @@ static int park(struct carom_worker *worker, int64_t deadline_ns)
         rc = carom__futex_wait(&worker->bell->parks[worker->id].word, word,
                                left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
         worker->now_ns = carom__now_ns();
+        worker->until_timed = 0;
     }
     carom__bell_unpark(worker->bell, worker->id);
     return rc == -EINTR ? carom__fail(rc, "a signal arrived") : 0;
@@ -278,8 +309,10 @@ static int start_taking(struct carom_worker *worker)
         return rc;
     if (worker->request.open)
         return carom__fail(-EBUSY, "the request before is not finished");
-    worker->now_ns = carom__now_ns();
-    record_duration(worker);
+    if (worker->claimed_ns != 0) {
+        worker->now_ns = carom__now_ns();
+        record_duration(worker);
+    }
     return 0;
 }
 
@@ -299,6 +332,8 @@ int carom_worker_take(struct carom_worker *worker, int64_t timeout_ns,
     if (rc < 0)
         return rc;
     int64_t deadline_ns = INT64_MAX;
+    if (timeout_ns >= 0)
+        worker->now_ns = carom__now_ns();
     if (timeout_ns >= 0 && __builtin_add_overflow(worker->now_ns, timeout_ns, &deadline_ns))
         deadline_ns = INT64_MAX;
     for (;;) {

@@ -57,7 +57,9 @@ struct carom_worker {
     _Atomic bool stop; /* carom_worker_stop was called */
     struct carom__spin spin;
     int64_t now_ns;       /* latest reading of the clock */
-    int64_t claimed_ns;   /* of the last request; 0 when its duration is recorded */
+    int64_t claimed_ns;   /* when the timed request was claimed; 0 when none is being timed */
+    uint32_t until_timed; /* calls until the next one that is timed */
+    uint32_t untimed;     /* short calls that the next timed one stands for */
     int64_t next_look_ns; /* at the socket, for the host's death */
     uint32_t current;     /* lane served last */
     uint32_t burst;       /* calls taken from it in a row */
