@@ -350,11 +350,11 @@ CAROM_API void carom_request_client(const struct carom_request *request, struct 
 /** Memory of a request that outlives it. */
 enum carom_block { CAROM_REQUEST_BLOCK = 0, CAROM_REPLY_BLOCK = 1 };
 
-/** Turns the first length_bytes at the address of a block into private memory of this process, with the
- *  same content, that stays valid after the request is finished; the worker maps the shared block
- *  elsewhere. For pointers that escaped and cannot be taken back. To be called right before
- *  finishing the request; afterwards carom_request_data / _reply_block give the new address of the shared block.
- *  Release the memory with carom_detached_free.
+/** Turns the first length_bytes at the address of a block into private memory of this process, with
+ *  the same content, that stays valid after the request is finished; the worker maps the shared
+ *  block elsewhere. For pointers that escaped and cannot be taken back. To be called right before
+ *  finishing the request; afterwards carom_request_data / _reply_block give the new address of the
+ *  shared block. Release the memory with carom_detached_free.
  *  Returns 0, -EINVAL or -ENOMEM. */
 CAROM_API int carom_request_detach(struct carom_request *request, enum carom_block block,
                                    size_t length_bytes);

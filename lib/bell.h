@@ -12,9 +12,9 @@
  *       (both looks are seq_cst loads)          found nothing: sleep on the park word
  *
  * In the total order of seq_cst operations either the client's look or the worker's fence comes
- * first. If the look: the cell was published before it, so the worker, who looks after its fence, sees
- * it. If the fence: the parked bit was set before it, so the client sees that. Acquire and release
- * would let both look before either said.
+ * first. If the look: the cell was published before it, so the worker, who looks after its fence,
+ * sees it. If the fence: the parked bit was set before it, so the client sees that. Acquire and
+ * release would let both look before either said.
  *
  * Waking. Whoever clears a parked bit owns the wake: it then changes the park word and calls
  * FUTEX_WAKE. The worker read its park word before it set the bit, so the futex refuses to sleep

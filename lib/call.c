@@ -188,14 +188,16 @@ static int conclude(struct carom_call *call, uint64_t state)
     struct carom__slot *slot = &lane->slots[call->submission.slot];
     if (carom__state_phase(state) != CAROM__DONE ||
         carom__state_generation(state) != call->submission.generation)
-        return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u", call->submission.slot));
+        return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u",
+                                      call->submission.slot));
     if (carom__state_owner(state) == CAROM__OWNER_CLIENT)
         return over(call, CAROM_CANCELLED);
     /* relaxed: published by DONE, which was loaded with acquire; loaded once, checked below */
     int32_t status = atomic_load_explicit(&slot->status, memory_order_relaxed);
     uint64_t bytes = atomic_load_explicit(&slot->reply_bytes, memory_order_relaxed);
     if (bytes > lane->geometry.reply_block_bytes || status < 0 || status > CAROM_UNAUTHENTICATED)
-        return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u", call->submission.slot));
+        return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u",
+                                      call->submission.slot));
     /* The next things written are FREE, in carom_call_end, and the request of the next call, which
      * will use this slot: both lines travel here while the caller reads the reply. */
     carom__prefetch_write(slot);
@@ -230,7 +232,8 @@ static int expire(struct carom_call *call)
     struct carom__lane *lane = &call->client->lane;
     if (carom__lane_withdraw(lane, call->submission.slot, call->submission.generation))
         return over(call, carom__fail(-ETIMEDOUT, "no worker took the call before its deadline"));
-    uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation, CAROM__CANCEL);
+    uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation,
+                                      CAROM__CANCEL);
     if (!is_pending(call, state))
         return conclude(call, state);
     return over(call, carom__fail(-ETIMEDOUT, "the worker was still busy at the deadline"));
@@ -249,8 +252,8 @@ static int sleep_until_done(struct carom_call *call)
 {
     struct carom_client *client = call->client;
     for (;;) {
-        uint64_t state =
-            carom__lane_flag(&client->lane, call->submission.slot, call->submission.generation, CAROM__WAITER);
+        uint64_t state = carom__lane_flag(&client->lane, call->submission.slot,
+                                          call->submission.generation, CAROM__WAITER);
         if (!is_pending(call, state))
             return conclude(call, state);
         int64_t left_ns = call->submission.deadline_ns - carom__now_ns();
@@ -353,7 +356,8 @@ int carom_call_cancel(struct carom_call *call)
     if (carom__lane_withdraw(lane, call->submission.slot, call->submission.generation))
         return 0;
     /* only the state word is looked at: another thread may be waiting for this call */
-    uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation, CAROM__CANCEL);
+    uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation,
+                                      CAROM__CANCEL);
     if (carom__state_phase(state) == CAROM__FREE)
         return carom__fail(-EINVAL, "the call was not submitted");
     return 0;
@@ -391,8 +395,8 @@ static void trim_request(struct carom_call *call)
 {
     struct carom_client *client = call->client;
     uint64_t stride = carom__block_stride(client->lane.geometry.request_block_bytes);
-    madvise(client->requests + call->submission.slot * stride + CAROM__KEEP_BYTES, stride - CAROM__KEEP_BYTES,
-            MADV_REMOVE);
+    madvise(client->requests + call->submission.slot * stride + CAROM__KEEP_BYTES,
+            stride - CAROM__KEEP_BYTES, MADV_REMOVE);
     forget_extent(call->client, &call->request_extent);
 }
 
@@ -461,7 +465,8 @@ static bool abandon(struct carom_call *call)
 {
     struct carom_client *client = call->client;
     pthread_mutex_lock(&client->completions.lock);
-    uint64_t state = carom__lane_flag(&client->lane, call->submission.slot, call->submission.generation,
+    uint64_t state = carom__lane_flag(&client->lane, call->submission.slot,
+                                      call->submission.generation,
                                       CAROM__ABANDONED | CAROM__CANCEL);
     call->abandoned = is_pending(call, state);
     bool abandoned = call->abandoned;
@@ -479,7 +484,9 @@ void carom_call_end(struct carom_call *call)
     call->failure.type = NULL;
     if (call->progress >= CAROM__SENT && !call->has_reply &&
         is_pending(call, carom__lane_state(&call->client->lane, call->submission.slot)) &&
-        !carom__lane_withdraw(&call->client->lane, call->submission.slot, call->submission.generation) && abandon(call))
+        !carom__lane_withdraw(&call->client->lane, call->submission.slot,
+                              call->submission.generation) &&
+        abandon(call))
         return;
     if (over_budget(call->client, call->reply_extent) && trim_reply(call))
         return;
@@ -512,9 +519,8 @@ static int exchange(struct carom_call *call, const void *request, size_t request
     return rc < 0 ? rc : carom_call_wait(call);
 }
 
-int carom_invoke(struct carom_client *client, int method, const void *request,
-                 size_t request_bytes, void *reply, size_t reply_capacity_bytes,
-                 size_t *reply_bytes, int64_t timeout_ns)
+int carom_invoke(struct carom_client *client, int method, const void *request, size_t request_bytes,
+                 void *reply, size_t reply_capacity_bytes, size_t *reply_bytes, int64_t timeout_ns)
 {
     struct carom_call *call;
     struct carom_error error;

@@ -54,7 +54,8 @@ static int choose_geometry(const struct carom_client_options *options,
     };
     if (carom__geometry_check(geometry) == 0)
         return 0;
-    return carom__fail(-EINVAL, "slots must be a power of two up to %u (%u asked), blocks up to 1 TiB",
+    return carom__fail(-EINVAL,
+                       "slots must be a power of two up to %u (%u asked), blocks up to 1 TiB",
                        CAROM__MAX_SLOTS, options->slots);
 }
 

@@ -25,8 +25,8 @@ struct carom_call {
     _Alignas(CAROM__LINE_BYTES) struct carom_client *client;
     struct carom__submission submission; /* slot for ever, generation for this life */
     enum carom__progress progress;
-    int outcome;      /* when OVER: status or negative errno */
-    bool has_reply;   /* when OVER: the slot is DONE and reply_bytes counts */
+    int outcome;    /* when OVER: status or negative errno */
+    bool has_reply; /* when OVER: the slot is DONE and reply_bytes counts */
     int64_t timeout_ns;
     uint64_t reply_bytes;
     uint64_t request_extent; /* bytes of the request block that have been used, at most */

@@ -4,14 +4,13 @@
  * which carom_client_next returns, and abandoned ones, whose slots come back here.
  *
  * Workers set a bit per slot and ring the lane's event word. A bit is a hint: it may be set twice,
- * or late, when the slot already serves another call; so each bit is checked against the slot's state
- * and the call's own fields, under the lock. */
+ * or late, when the slot already serves another call; so each bit is checked against the slot's
+ * state and the call's own fields, under the lock. */
 #include "client.h"
 #include "connection.h"
 #include "error.h"
 
 #include <errno.h>
-
 
 static void enqueue(struct carom__completions *completions, struct carom_call *call)
 {

@@ -130,8 +130,8 @@ static int refused(const struct carom__refused *message)
 }
 
 int carom__shake_hands(int socket, struct carom__hello *hello, size_t hello_bytes, int fd,
-                       int64_t deadline_ns, struct carom__welcome *welcome,
-                       struct carom__fds *fds, uint32_t fd_count)
+                       int64_t deadline_ns, struct carom__welcome *welcome, struct carom__fds *fds,
+                       uint32_t fd_count)
 {
     union {
         struct carom__welcome welcome;

@@ -21,8 +21,8 @@ int carom__connect(const char *service, int64_t deadline_ns);
  *  fds          receives the host's; exactly fd_count of them
  *  0 or a negative errno with a sentence; the host's own words when it refused. */
 int carom__shake_hands(int socket, struct carom__hello *hello, size_t hello_bytes, int fd,
-                       int64_t deadline_ns, struct carom__welcome *welcome,
-                       struct carom__fds *fds, uint32_t fd_count);
+                       int64_t deadline_ns, struct carom__welcome *welcome, struct carom__fds *fds,
+                       uint32_t fd_count);
 
 /** Whether the host has hung up. Does not block, takes nothing from the socket. */
 bool carom__host_is_gone(int socket);

@@ -90,7 +90,7 @@ int carom__receive(int socket, void *buffer, size_t capacity, struct carom__fds 
     if (length <= 0)
         return length == 0 ? -ECONNRESET : -errno;
     detach_fds(&header, fds);
-    int rc = (header.msg_flags & MSG_CTRUNC) ? -EMFILE
+    int rc = (header.msg_flags & MSG_CTRUNC)  ? -EMFILE
              : (header.msg_flags & MSG_TRUNC) ? -EPROTO
                                               : check_envelope(buffer, length);
     if (rc == 0)

@@ -3,8 +3,8 @@
  * control.h - messages of the control plane: what travels over a service's Unix socket.
  *
  * SOCK_SEQPACKET keeps message boundaries; memory objects travel beside a message as file
- * descriptors. Every message begins with the same 16 bytes in every version, so that two versions can
- * at least tell each other that they differ. Order of a connection:
+ * descriptors. Every message begins with the same 16 bytes in every version, so that two versions
+ * can at least tell each other that they differ. Order of a connection:
  *
  *   peer -> host  HELLO                       role, layout, geometry or method names
  *   host -> peer  WELCOME | REFUSED           ids and memory | reason, then the host hangs up
@@ -118,7 +118,6 @@ void carom__close_fds(struct carom__fds *fds);
 int carom__take_fd(struct carom__fds *fds, uint32_t index);
 
 /** Whether a received message is of this type, version and exact size. */
-bool carom__is_message(const void *buffer, int length, enum carom__message_type type,
-                       size_t bytes);
+bool carom__is_message(const void *buffer, int length, enum carom__message_type type, size_t bytes);
 
 #endif

@@ -144,8 +144,8 @@ static int read_options(struct carom_host *host, const struct carom_host_options
     host->max_clients = limit(options.max_clients, CAROM__MAX_LANES);
     host->max_workers = limit(options.max_workers, CAROM__MAX_WORKERS);
     host->max_slots = limit(options.max_slots, CAROM__MAX_SLOTS);
-    host->max_block_bytes =
-        options.max_block_bytes == 0 ? DEFAULT_BLOCK_MOST : options.max_block_bytes;
+    host->max_block_bytes = options.max_block_bytes == 0 ? DEFAULT_BLOCK_MOST
+                                                         : options.max_block_bytes;
     if (options.allowed_uid_count == 0)
         return 0;
     host->allowed_uids = calloc(options.allowed_uid_count, sizeof *host->allowed_uids);

@@ -33,11 +33,11 @@ struct carom__peer {
     pid_t pid;
     uid_t uid;
     int64_t connected_ns;
-    bool gone;                   /* closed; freed when the batch of events is through */
-    struct carom__host_lane *lane; /* client */
-    uint32_t owner;              /* worker: carom__owner */
+    bool gone;                        /* closed; freed when the batch of events is through */
+    struct carom__host_lane *lane;    /* client */
+    uint32_t owner;                   /* worker: carom__owner */
     uint64_t news[CAROM__LANE_WORDS]; /* worker: lanes it must still be told about */
-    struct carom__peer *next;    /* in host->peers */
+    struct carom__peer *next;         /* in host->peers */
 };
 
 struct carom_host {

@@ -77,26 +77,35 @@ static struct carom__peer *new_peer(int socket, const struct ucred *credentials)
     return peer;
 }
 
-static void greet(struct carom_host *host, int socket)
+static int welcome_stranger(struct carom_host *host, int socket)
 {
     struct ucred credentials;
     int rc = check_credentials(host, socket, &credentials);
-    if (rc == 0 && host->greeting >= GREETING_MOST)
-        rc = carom__fail(-EAGAIN, "too many peers are connecting at once: try again");
-    struct carom__peer *peer = rc == 0 ? new_peer(socket, &credentials) : NULL;
-    if (rc == 0 && peer == NULL)
-        rc = carom__fail(-ENOMEM, "the host has no memory for another peer");
-    if (rc < 0) {
-        send_refusal(socket, rc, carom_error_detail());
-        close(socket);
-        return;
-    }
+    if (rc < 0)
+        return rc;
+    if (host->greeting >= GREETING_MOST)
+        return carom__fail(-EAGAIN, "too many peers are connecting at once: try again");
+    struct carom__peer *peer = new_peer(socket, &credentials);
+    if (peer == NULL)
+        return carom__fail(-ENOMEM, "the host has no memory for another peer");
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = peer};
+    if (epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, socket, &event) != 0) {
+        free(peer);
+        return carom__fail_errno(-errno, "the host cannot watch another peer");
+    }
     peer->next = host->peers;
     host->peers = peer;
     host->greeting++;
-    if (epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, socket, &event) != 0)
-        refuse(host, peer, carom__fail_errno(-errno, "the host cannot watch another peer"));
+    return 0;
+}
+
+static void greet(struct carom_host *host, int socket)
+{
+    int rc = welcome_stranger(host, socket);
+    if (rc == 0)
+        return;
+    send_refusal(socket, rc, carom_error_detail());
+    close(socket);
 }
 
 /* Descriptors have run out: gives up the reserve so that the peer at least learns why. */
@@ -234,9 +243,9 @@ static int check_requests(const struct carom__peer *peer, const struct carom__ge
     int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
     if (flags < 0 || (flags & O_ACCMODE) != O_RDONLY)
         return carom__fail(-EPROTO, "HELLO must bring the requests as a read-only descriptor");
-    return carom__segment_check(
-        fd, carom__blocks_bytes(geometry->slots, geometry->request_block_bytes),
-        peer->uid == geteuid());
+    return carom__segment_check(fd,
+                                carom__blocks_bytes(geometry->slots, geometry->request_block_bytes),
+                                peer->uid == geteuid());
 }
 
 static int find_free(struct carom__peer *const *table, uint32_t count)
@@ -282,7 +291,8 @@ static int admit_client(struct carom_host *host, struct carom__peer *peer,
     peer->id = (uint32_t)id;
     host->clients[id] = peer;
     enter(&host->directory->lanes[id], peer);
-    carom__host_tell_all(host, peer->id); /* before WELCOME: workers know the lane when calls come */
+    carom__host_tell_all(host,
+                         peer->id); /* before WELCOME: workers know the lane when calls come */
     count_peers(host);
     return welcome_client(host, peer);
 }

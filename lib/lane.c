@@ -57,8 +57,8 @@ static bool is_live(const struct carom__lane *lane, uint64_t cell)
            carom__state_generation(state) == carom__cell_generation(cell);
 }
 
-/* Takes the cell under head away: drops it if its call is over, carries it to the end of the ring if
- * the call still waits (a second cell of one call is harmless: one claim succeeds). */
+/* Takes the cell under head away: drops it if its call is over, carries it to the end of the ring
+ * if the call still waits (a second cell of one call is harmless: one claim succeeds). */
 static void clear_head(struct carom__lane *lane, struct carom__producer *producer)
 {
     uint64_t position, cell;
@@ -67,8 +67,8 @@ static void clear_head(struct carom__lane *lane, struct carom__producer *produce
         return;
     }
     if (is_live(lane, cell))
-        carom__ring_publish(&lane->ring, carom__ring_ticket(producer),
-                            carom__cell_generation(cell), carom__cell_slot(cell));
+        carom__ring_publish(&lane->ring, carom__ring_ticket(producer), carom__cell_generation(cell),
+                            carom__cell_slot(cell));
     carom__ring_advance(&lane->ring, position);
 }
 
@@ -91,7 +91,8 @@ static uint32_t published_after(const struct carom__lane *lane, uint64_t positio
 {
     uint32_t count = 0;
     uint64_t cell;
-    while (count < lane->geometry.slots && carom__ring_read(&lane->ring, position + 1 + count, &cell))
+    while (count < lane->geometry.slots &&
+           carom__ring_read(&lane->ring, position + 1 + count, &cell))
         count++;
     return count;
 }
@@ -148,8 +149,8 @@ uint64_t carom__lane_flag(struct carom__lane *lane, uint32_t slot, uint32_t gene
             carom__state_phase(state) == CAROM__RUNNING)) {
         /* acq_rel: WAITER and ABANDONED must be seen by the transition to DONE that comes after;
          * acquire on failure: the new state may be DONE */
-        if (atomic_compare_exchange_weak_explicit(word, &state, state | flags,
-                                                  memory_order_acq_rel, memory_order_acquire))
+        if (atomic_compare_exchange_weak_explicit(word, &state, state | flags, memory_order_acq_rel,
+                                                  memory_order_acquire))
             return state | flags;
     }
     return state;
@@ -283,7 +284,8 @@ void carom__lane_notify(struct carom__lane *lane, uint32_t slot)
 
 uint32_t carom__lane_arm_event(struct carom__lane *lane)
 {
-    /* seq_cst: announces the sleeper before it looks once more; pairs with carom__lane_ring_event */
+    /* seq_cst: announces the sleeper before it looks once more; pairs with carom__lane_ring_event
+     * */
     return atomic_fetch_or_explicit(&lane->control->event, EVENT_SLEEPER, memory_order_seq_cst) |
            EVENT_SLEEPER;
 }

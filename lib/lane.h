@@ -74,8 +74,8 @@ struct carom__submission {
 
 /** Fills the slot, moves FREE -> SUBMITTED and publishes the cell (seq_cst: the caller looks at the
  *  bell next). The caller owns the slot.
- *  Returns how many workers should be told: 1, or more when cells of other threads were held back by
- *  this one; -EPROTO when the ring's cursor is nonsense (nothing is submitted). */
+ *  Returns how many workers should be told: 1, or more when cells of other threads were held back
+ *  by this one; -EPROTO when the ring's cursor is nonsense (nothing is submitted). */
 int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,
                        struct carom__submission *submission);
 
@@ -89,7 +89,8 @@ static inline uint64_t carom__lane_state(const struct carom__lane *lane, uint32_
 /** Moves SUBMITTED -> DONE(client). True: the call will never run. */
 bool carom__lane_withdraw(struct carom__lane *lane, uint32_t slot, uint32_t generation);
 
-/** Adds flags while the call is not DONE. Returns the state after; phase DONE means nothing was added. */
+/** Adds flags while the call is not DONE. Returns the state after; phase DONE means nothing was
+ *  added. */
 uint64_t carom__lane_flag(struct carom__lane *lane, uint32_t slot, uint32_t generation,
                           uint64_t flags);
 

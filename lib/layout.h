@@ -176,8 +176,8 @@ static_assert(sizeof(struct carom__lane_control) == 896, "lane_control");
 
 /** Shape of a lane: each process's private copy, the only one used in arithmetic. */
 struct carom__geometry {
-    uint32_t slots;      /* power of two, 1 to CAROM__MAX_SLOTS */
-    uint32_t ring_cells; /* slots * CAROM__CELLS_PER_SLOT */
+    uint32_t slots;               /* power of two, 1 to CAROM__MAX_SLOTS */
+    uint32_t ring_cells;          /* slots * CAROM__CELLS_PER_SLOT */
     uint64_t request_block_bytes; /* whole pages */
     uint64_t reply_block_bytes;   /* whole pages */
 };
@@ -201,10 +201,10 @@ static inline size_t carom__control_bytes(const struct carom__geometry *geometry
 
 /* ------------------------------------------------------------------ blocks
  *
- * Blocks of one lane lie one stride apart: the block and one page more. Without that page, blocks of
- * 64 MiB would all fall into the same sets of the TLB and of the caches, and a lane with many calls
- * in flight would miss on every one. For the same reason a block begins at its own cache line within
- * its first page. No two blocks share a page. */
+ * Blocks of one lane lie one stride apart: the block and one page more. Without that page, blocks
+ * of 64 MiB would all fall into the same sets of the TLB and of the caches, and a lane with many
+ * calls in flight would miss on every one. For the same reason a block begins at its own cache line
+ * within its first page. No two blocks share a page. */
 #define CAROM__PAGE_BYTES UINT64_C(4096)
 #define CAROM__BLOCK_COLOURS 64u
 #define CAROM__BLOCK_ALIGN 64u

@@ -78,8 +78,8 @@ int carom_observer_service(struct carom_observer *observer, struct carom_service
         return rc;
     if (carom__host_is_gone(observer->socket))
         return carom__fail(-EHOSTDOWN, "the service's host died");
+    /* relaxed, all of them: a picture of the moment, each field by itself */
     *info = (struct carom_service_info){
-        /* relaxed: a picture of the moment, each field by itself */
         .state = (int)atomic_load_explicit(&directory->state, memory_order_relaxed),
         .host_pid = atomic_load_explicit(&directory->host_pid, memory_order_relaxed),
         .method_count = atomic_load_explicit(&directory->method_count, memory_order_relaxed),

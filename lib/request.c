@@ -126,8 +126,7 @@ static int replace_by_copy(void *pages, size_t bytes)
     return error;
 }
 
-int carom_request_detach(struct carom_request *request, enum carom_block which,
-                         size_t length_bytes)
+int carom_request_detach(struct carom_request *request, enum carom_block which, size_t length_bytes)
 {
     struct carom__blocks *blocks = carom__request_blocks(request);
     const struct carom__geometry *geometry = &request->lane->lane.geometry;

@@ -17,11 +17,11 @@
  * advance: at no instant is a call in no ring and owned by nobody. Capacity is 4 cells per slot and
  * a producer draws a ticket only while half of them are free: `slots` threads that passed the test
  * at once, each with one call and one cell that it carries over (lane.c, make_room), cannot overrun
- * a consumer. Lap values repeat after 2^24 laps; a cell that old would have to have stayed untouched
- * for all of them.
+ * a consumer. Lap values repeat after 2^24 laps; a cell that old would have to have stayed
+ * untouched for all of them.
  *
- * Progress. Consumers: lock-free, at most one lap per look. Producer: wait-free while there is room;
- * else it clears stale cells away itself, at most one lap of them.
+ * Progress. Consumers: lock-free, at most one lap per look. Producer: wait-free while there is
+ * room; else it clears stale cells away itself, at most one lap of them.
  */
 #ifndef CAROM_RING_H
 #define CAROM_RING_H
@@ -90,7 +90,8 @@ static inline uint64_t carom__ring_ticket(struct carom__producer *producer)
     return atomic_fetch_add_explicit(&producer->tail, 1, memory_order_relaxed);
 }
 
-/** Publishes the cell at a drawn position. Afterwards the caller looks at the bell, with seq_cst. */
+/** Publishes the cell at a drawn position. Afterwards the caller looks at the bell, with seq_cst.
+ *  */
 static inline void carom__ring_publish(const struct carom__ring *ring, uint64_t position,
                                        uint32_t generation, uint32_t slot)
 {

@@ -73,7 +73,8 @@ int carom__segment_read_only(int fd)
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int read_only = open(path, O_RDONLY | O_CLOEXEC);
     if (read_only < 0)
-        return carom__fail_errno(-errno, "cannot reopen shared memory read-only (is /proc mounted?)");
+        return carom__fail_errno(-errno,
+                                 "cannot reopen shared memory read-only (is /proc mounted?)");
     return read_only;
 }
 
@@ -82,8 +83,8 @@ int carom__segment_check(int fd, size_t bytes, bool trusted)
     struct stat status;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
         (size_t)status.st_size < bytes)
-        return carom__fail(-EPROTO, "the peer handed over something that is not %zu bytes of memory",
-                           bytes);
+        return carom__fail(-EPROTO,
+                           "the peer handed over something that is not %zu bytes of memory", bytes);
     int seals = fcntl(fd, F_GET_SEALS);
     if (!trusted && (seals < 0 || !(seals & F_SEAL_SHRINK)))
         return carom__fail(-EPROTO, "the peer's shared memory is not sealed against shrinking");

@@ -14,7 +14,7 @@
 #define CAROM__NO_SLOT UINT32_C(0xffffffff)
 
 struct carom__slots {
-    _Atomic uint64_t head; /* bits 0-15 index + 1, 16-31 how many are free, 32-63 tag */
+    _Atomic uint64_t head;  /* bits 0-15 index + 1, 16-31 how many are free, 32-63 tag */
     _Atomic uint16_t *next; /* index + 1 of the slot below; one per slot */
 };
 

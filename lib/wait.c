@@ -180,5 +180,7 @@ int64_t carom__measure_wake_ns(void)
     }
     pthread_join(thread, NULL);
     int64_t wake_ns = best_ns / 2; /* a round trip is two wake-ups */
-    return wake_ns < WAKE_LEAST_NS ? WAKE_LEAST_NS : wake_ns > WAKE_MOST_NS ? WAKE_MOST_NS : wake_ns;
+    return wake_ns < WAKE_LEAST_NS  ? WAKE_LEAST_NS
+           : wake_ns > WAKE_MOST_NS ? WAKE_MOST_NS
+                                    : wake_ns;
 }

@@ -41,8 +41,8 @@ struct carom__spinning {
     uint32_t polls;
 };
 
-/** Asks for a cache line in order to write to it. gcc turns __builtin_prefetch(p, 1) into a prefetch
- *  for reading on plain x86-64; the line would have to be fetched a second time. */
+/** Asks for a cache line in order to write to it. gcc turns __builtin_prefetch(p, 1) into a
+ *  prefetch for reading on plain x86-64; the line would have to be fetched a second time. */
 static inline void carom__prefetch_write(const void *address)
 {
 #if defined(__x86_64__)

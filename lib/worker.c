@@ -2,8 +2,8 @@
  *
  * worker.c - joining a service as a worker, and taking calls.
  *
- * Taking: look at the lane served last, then at every lane with a ready bit; spin on that as long as
- * it paid recently; then say "parked", look once more, sleep on the own park word.
+ * Taking: look at the lane served last, then at every lane with a ready bit; spin on that as long
+ * as it paid recently; then say "parked", look once more, sleep on the own park word.
  *
  * Time. Reading the clock costs as much as the rest of a short call, so it is read
  *   - before a call whose deadline is less than FAR_NS away, always;
@@ -96,8 +96,7 @@ static bool accept_call(struct carom_worker *worker, struct carom__worker_lane *
         answer(worker, mapped, claim, CAROM_OK, NULL);
         return false;
     }
-    int method =
-        claim->method < CAROM__MAX_METHODS ? worker->method_index[claim->method] : -1;
+    int method = claim->method < CAROM__MAX_METHODS ? worker->method_index[claim->method] : -1;
     if (method < 0) {
         answer(worker, mapped, claim, CAROM_UNIMPLEMENTED, "this worker has no such method");
         return false;
@@ -120,8 +119,8 @@ static bool retire(struct carom_worker *worker, struct carom__worker_lane *mappe
 }
 
 /* Three cache lines of a call are at its client: the slot, the request's first, the reply's first.
- * Asking for them together costs one journey instead of three in a row; asking for those of the call
- * behind hides the journey altogether. */
+ * Asking for them together costs one journey instead of three in a row; asking for those of the
+ * call behind hides the journey altogether. */
 static void prefetch(const struct carom__worker_lane *mapped, uint64_t cell)
 {
     uint32_t slot = carom__cell_slot(cell) & (mapped->lane.geometry.slots - 1);
@@ -212,8 +211,7 @@ static inline bool look(struct carom_worker *worker)
 static bool has_news(struct carom_worker *worker)
 {
     /* relaxed: a hint; carom__worker_news acquires */
-    return atomic_load_explicit(&worker->directory->change, memory_order_relaxed) !=
-           worker->change;
+    return atomic_load_explicit(&worker->directory->change, memory_order_relaxed) != worker->change;
 }
 
 static bool told_to_stop(struct carom_worker *worker)
@@ -237,9 +235,8 @@ static int check_orders(struct carom_worker *worker)
     if (worker->now_ns < worker->next_look_ns)
         return 0;
     worker->next_look_ns = worker->now_ns + SOCKET_LOOK_NS;
-    return carom__host_is_gone(worker->socket)
-               ? carom__fail(-EHOSTDOWN, "the service's host died")
-               : 0;
+    return carom__host_is_gone(worker->socket) ? carom__fail(-EHOSTDOWN, "the service's host died")
+                                               : 0;
 }
 
 /* Looks until something is there or the spin budget, at most limit_ns, is used up. */
@@ -316,8 +313,7 @@ static int start_taking(struct carom_worker *worker)
     return 0;
 }
 
-int carom_worker_poll(struct carom_worker *worker, int64_t spin_ns,
-                      struct carom_request **request)
+int carom_worker_poll(struct carom_worker *worker, int64_t spin_ns, struct carom_request **request)
 {
     *request = &worker->request;
     int rc = start_taking(worker);
@@ -436,8 +432,8 @@ static int shake_hands(struct carom_worker *worker, int64_t deadline_ns)
     struct carom__method_entry *names = (void *)(hello + 1);
     for (size_t i = 0; i < worker->method_count; i++)
         memcpy(names[i].name, worker->methods[i].name, strlen(worker->methods[i].name));
-    int rc = carom__shake_hands(worker->socket, hello, sizeof *hello + names_bytes, -1,
-                                deadline_ns, &welcome, &fds, 3);
+    int rc = carom__shake_hands(worker->socket, hello, sizeof *hello + names_bytes, -1, deadline_ns,
+                                &welcome, &fds, 3);
     free(hello);
     if (rc < 0)
         return rc;
@@ -470,7 +466,7 @@ static int open_worker(struct carom_worker *worker, const char *service, int64_t
     int rc = worker->socket = carom__connect(service, deadline_ns);
     if (rc >= 0)
         rc = shake_hands(worker, deadline_ns);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     index_methods(worker);
     /* relaxed: the host wrote it before the handshake, whose messages order it */

@@ -15,10 +15,10 @@ static void point_at_blocks(struct carom__worker_lane *mapped, const char *reque
 {
     const struct carom__geometry *geometry = &mapped->lane.geometry;
     for (uint32_t slot = 0; slot < geometry->slots; slot++) {
-        mapped->blocks[slot].request =
-            requests + carom__block_offset(slot, geometry->request_block_bytes);
-        mapped->blocks[slot].reply =
-            replies + carom__block_offset(slot, geometry->reply_block_bytes);
+        mapped->blocks[slot].request = requests +
+                                       carom__block_offset(slot, geometry->request_block_bytes);
+        mapped->blocks[slot].reply = replies +
+                                     carom__block_offset(slot, geometry->reply_block_bytes);
     }
 }
 
@@ -30,8 +30,8 @@ static struct carom__worker_lane *map_lane(const struct carom__lane_news *news,
     size_t requests_bytes = carom__blocks_bytes(geometry->slots, geometry->request_block_bytes);
     size_t replies_bytes = carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes);
     size_t control_bytes = carom__control_bytes(geometry);
-    struct carom__worker_lane *mapped =
-        calloc(1, sizeof *mapped + geometry->slots * sizeof mapped->blocks[0]);
+    struct carom__worker_lane *mapped = calloc(1, sizeof *mapped +
+                                                      geometry->slots * sizeof mapped->blocks[0]);
     void *control = carom__segment_map(fds->fd[0], control_bytes, true);
     void *requests = carom__segment_map(fds->fd[1], requests_bytes, false);
     void *replies = carom__segment_map(fds->fd[2], replies_bytes, true);
