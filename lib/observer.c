@@ -83,6 +83,7 @@ int carom_observer_service(struct carom_observer *observer, struct carom_service
         .state = (int)atomic_load_explicit(&directory->state, memory_order_relaxed),
         .host_pid = atomic_load_explicit(&directory->host_pid, memory_order_relaxed),
         .method_count = atomic_load_explicit(&directory->method_count, memory_order_relaxed),
+        /* relaxed: as above */
         .worker_count = atomic_load_explicit(&directory->worker_count, memory_order_relaxed),
         .client_count = atomic_load_explicit(&directory->client_count, memory_order_relaxed),
         .started_ns = atomic_load_explicit(&directory->started_ns, memory_order_relaxed),

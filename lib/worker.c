@@ -413,8 +413,10 @@ static int map_objects(struct carom_worker *worker, const struct carom__fds *fds
     worker->bell = carom__segment_map(fds->fd[0], sizeof *worker->bell, true);
     worker->directory = carom__segment_map(fds->fd[1], sizeof *worker->directory, false);
     worker->statistics = carom__segment_map(fds->fd[2], sizeof *worker->statistics, true);
-    if (worker->bell == NULL || worker->directory == NULL || worker->statistics == NULL)
-        return carom__fail(-ENOMEM, "cannot map the service's memory");
+    if (worker->bell == NULL || worker->directory == NULL || worker->statistics == NULL) {
+        carom__fail(-ENOMEM, "cannot map the service's memory");
+        return -ENOMEM;
+    }
     worker->stats = &worker->statistics->workers[worker->id];
     return 0;
 }
@@ -439,8 +441,12 @@ static int shake_hands(struct carom_worker *worker, int64_t deadline_ns)
         return rc;
     worker->id = welcome.id;
     worker->owner = carom__owner(welcome.id, welcome.epoch);
-    rc = welcome.id < CAROM__MAX_WORKERS ? map_objects(worker, &fds)
-                                         : carom__fail(-EPROTO, "the host named a worker wrongly");
+    if (welcome.id < CAROM__MAX_WORKERS) {
+        rc = map_objects(worker, &fds);
+    } else {
+        carom__fail(-EPROTO, "the host named worker %u, which cannot be", welcome.id);
+        rc = -EPROTO;
+    }
     carom__close_fds(&fds);
     return rc;
 }
