@@ -451,19 +451,24 @@ static int shake_hands(struct carom_worker *worker, int64_t deadline_ns)
     return rc;
 }
 
+static int16_t find_method(const struct carom_worker *worker,
+                           const struct carom__method_entry *entry)
+{
+    for (size_t i = 0; i < worker->method_count; i++) {
+        if (strncmp(worker->methods[i].name, entry->name, CAROM__METHOD_NAME_BYTES) == 0)
+            return (int16_t)i;
+    }
+    return -1;
+}
+
 /* Ids of the directory -> indexes of this worker's methods. */
 static void index_methods(struct carom_worker *worker)
 {
     /* acquire: pairs with the host's release after it wrote the names */
     uint32_t count = atomic_load_explicit(&worker->directory->method_count, memory_order_acquire);
-    for (uint32_t id = 0; id < CAROM__MAX_METHODS; id++) {
-        worker->method_index[id] = -1;
-        for (size_t i = 0; id < count && i < worker->method_count; i++) {
-            if (strncmp(worker->directory->methods[id].name, worker->methods[i].name,
-                        CAROM__METHOD_NAME_BYTES) == 0)
-                worker->method_index[id] = (int16_t)i;
-        }
-    }
+    for (uint32_t id = 0; id < CAROM__MAX_METHODS; id++)
+        worker->method_index[id] = id < count ? find_method(worker, &worker->directory->methods[id])
+                                              : -1;
 }
 
 static int open_worker(struct carom_worker *worker, const char *service, int64_t deadline_ns,
