@@ -18,6 +18,7 @@
 #include "segment.h"
 #include "stats.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -479,6 +480,7 @@ static int open_worker(struct carom_worker *worker, const char *service, int64_t
         rc = shake_hands(worker, deadline_ns);
     if (rc != 0)
         return rc;
+    assert(worker->directory != NULL); /* shake_hands has mapped it */
     index_methods(worker);
     /* relaxed: the host wrote it before the handshake, whose messages order it */
     int64_t cap_ns = atomic_load_explicit(&worker->directory->wake_ns, memory_order_relaxed);
