@@ -150,7 +150,8 @@ struct carom_client_options {
 
 /** Connects to a service.
  *  service     name ("photo") or, with a '/' in it, path of the socket
- *  timeout_ns  how long to wait for the service to appear and for its first worker to be ready
+ *  timeout_ns  how long to wait for the service to appear and for its first worker to be ready; a
+ *              host that is there has 250 ms to answer even if this is less
  *  options     NULL for the defaults
  *  client      receives the client; owned by the caller, ended with carom_client_close
  *  Blocks up to timeout_ns. The client may be shared between threads.
@@ -202,8 +203,9 @@ CAROM_API int carom_call_submit(struct carom_call *call, size_t length_bytes);
 
 /** Waits until the call is done: spins as long as that paid recently, then sleeps.
  *  Returns the status (0 = CAROM_OK, else the worker's error), or -ETIMEDOUT the deadline passed,
- *  -EHOSTDOWN the host died (the call may have run), -EINVAL not submitted, -ECHILD, -EPROTO the
- *  peer wrote nonsense. One thread per call. May be repeated. */
+ *  -EHOSTDOWN the host died (the call may have run), -ESHUTDOWN it stopped, -EINTR a signal arrived
+ *  while it slept (the call goes on: wait again), -EINVAL not submitted, -ECHILD, -EPROTO the peer
+ *  wrote nonsense. One thread per call. May be repeated. */
 CAROM_API int carom_call_wait(struct carom_call *call);
 
 /** Like carom_call_wait, but returns -EAGAIN instead of waiting. */
@@ -247,11 +249,12 @@ CAROM_API int carom_client_next(struct carom_client *client, int64_t timeout_ns,
                                 struct carom_call **call);
 
 /** One whole call, copied in and out.
- *  reply           where to put the reply; may be NULL when reply_capacity is 0
- *  reply_bytes     receives the length of the reply; may be NULL
- *  Returns the status as carom_call_wait does (remote error: see carom_error_detail), any error of
- *  carom_call_begin, carom_call_submit and carom_call_wait, or -ENOBUFS when the reply is larger
- *  than reply_capacity (reply_bytes says how large). Blocks up to the timeout. Any thread. */
+ *  reply        where to put the reply; may be NULL when reply_capacity_bytes is 0
+ *  reply_bytes  receives the length of the reply; may be NULL
+ *  Returns the status as carom_call_wait does (remote error: see carom_error_detail); any error of
+ *  carom_call_begin, carom_call_submit and carom_call_wait except -EINTR; or -ENOBUFS when the
+ *  reply is larger than reply_capacity_bytes (reply_bytes says how large).
+ *  Blocks up to the timeout. Any thread. */
 CAROM_API int carom_invoke(struct carom_client *client, int method, const void *request,
                            size_t request_bytes, void *reply, size_t reply_capacity_bytes,
                            size_t *reply_bytes, int64_t timeout_ns);

@@ -261,6 +261,8 @@ static int sleep_until_done(struct carom_call *call)
             return expire(call);
         int rc = carom__lane_sleep(&client->lane, call->submission.slot, state,
                                    left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
+        if (rc == -EINTR)
+            return carom__fail(rc, "a signal arrived during the call: wait again");
         if (rc != -ETIMEDOUT || !carom__client_host_gone(client))
             continue;
         state = carom__lane_state(&client->lane, call->submission.slot);
@@ -516,7 +518,12 @@ static int exchange(struct carom_call *call, const void *request, size_t request
     if (request_bytes > 0 && request_bytes <= capacity)
         memcpy(block, request, request_bytes);
     int rc = carom_call_submit(call, request_bytes);
-    return rc < 0 ? rc : carom_call_wait(call);
+    if (rc < 0)
+        return rc;
+    do {
+        rc = carom_call_wait(call);
+    } while (rc == -EINTR);
+    return rc;
 }
 
 int carom_invoke(struct carom_client *client, int method, const void *request, size_t request_bytes,

@@ -21,8 +21,9 @@
 /** Between two attempts to connect: short, because start-up time is what users look at. */
 #define RETRY_FIRST_NS INT64_C(1000000)
 #define RETRY_MOST_NS INT64_C(16000000)
-/** A live host answers at once; this bounds the wait for one that is stopped (SIGSTOP). */
-#define HANDSHAKE_LEAST_NS INT64_C(5000000000)
+/** A live host answers within a millisecond; this is what it gets even if the caller's time is up,
+ *  so that a timeout of 0 can succeed. */
+#define HANDSHAKE_LEAST_NS INT64_C(250000000)
 
 static int fail_to_connect(int error, const char *service, const struct sockaddr_un *address)
 {
@@ -102,6 +103,8 @@ static int send_hello(int socket, struct carom__hello *hello, size_t hello_bytes
     int rc = carom__send(socket, hello, hello_bytes, fds, count, true);
     if (pidfd >= 0)
         close(pidfd);
+    if (rc == -EPIPE || rc == -ECONNRESET) /* refused before it read HELLO: the reason is waiting */
+        return 0;
     return rc < 0 ? carom__fail_errno(rc, "cannot greet the host") : 0;
 }
 
@@ -144,6 +147,9 @@ int carom__shake_hands(int socket, struct carom__hello *hello, size_t hello_byte
     if (rc < 0)
         return rc;
     int length = carom__receive(socket, &answer, sizeof answer, fds, true);
+    if (length ==
+        -ECONNRESET) /* the host closed with our HELLO unread; its reason comes after that */
+        length = carom__receive(socket, &answer, sizeof answer, fds, true);
     if (length == -EMFILE)
         return carom__fail(length, "too many open files to receive shared memory: raise ulimit -n");
     if (length == -ECONNRESET)
@@ -176,7 +182,8 @@ int carom__await_ready(struct carom__directory *directory, int socket, uint32_t 
         uint32_t change = atomic_load_explicit(&directory->change, memory_order_acquire);
         /* relaxed: ordered by the load above; looked at again after every change */
         if (atomic_load_explicit(&directory->state, memory_order_relaxed) == CAROM_STOPPING)
-            return carom__fail(-ESHUTDOWN, "the service is stopping");
+            return carom__fail(-ESHUTDOWN, "service '%.*s' is stopping",
+                               (int)sizeof directory->service, directory->service);
         /* relaxed: as above */
         uint32_t count = atomic_load_explicit(&directory->worker_count, memory_order_relaxed);
         if (count >= workers)
@@ -186,8 +193,9 @@ int carom__await_ready(struct carom__directory *directory, int socket, uint32_t 
         int64_t left_ns = deadline_ns - carom__now_ns();
         if (left_ns <= 0)
             return carom__fail(-ETIMEDOUT,
-                               "the service is there, but only %u of %u workers are ready in time",
-                               count, workers);
+                               "service '%.*s' is there, but only %u of %u workers were ready in "
+                               "time",
+                               (int)sizeof directory->service, directory->service, count, workers);
         carom__futex_wait(&directory->change, change,
                           left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
     }

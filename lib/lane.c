@@ -10,9 +10,9 @@
 #include <errno.h>
 #include <limits.h>
 
-/** Attempts of a compare-and-swap against a client that keeps changing flags. An honest client
- *  changes them three times in the life of a call; more is nonsense. */
-#define ATTEMPTS 8
+/** Attempts of a compare-and-swap on a state word. Honest processes change one a handful of times
+ *  in the life of a call; one that changes more often is being played with, and is left alone. */
+#define ATTEMPTS 16
 
 #define EVENT_SLEEPER UINT32_C(1)
 #define EVENT_STEP UINT32_C(2)
@@ -122,13 +122,15 @@ bool carom__lane_withdraw(struct carom__lane *lane, uint32_t slot, uint32_t gene
 {
     _Atomic uint64_t *word = &lane->slots[slot].state;
     uint64_t state = carom__lane_state(lane, slot);
-    while (carom__state_phase(state) == CAROM__SUBMITTED &&
-           carom__state_generation(state) == generation) {
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        if (carom__state_phase(state) != CAROM__SUBMITTED ||
+            carom__state_generation(state) != generation)
+            return false;
         uint64_t done = carom__state(CAROM__DONE, generation, CAROM__OWNER_CLIENT) |
                         (state & (CAROM__WAITER | CAROM__NOTIFY));
         /* acq_rel: competes with the claim for the call; pairs with the waiter's acquire load */
-        if (!atomic_compare_exchange_weak_explicit(word, &state, done, memory_order_acq_rel,
-                                                   memory_order_acquire))
+        if (!atomic_compare_exchange_strong_explicit(word, &state, done, memory_order_acq_rel,
+                                                     memory_order_acquire))
             continue;
         if (state & CAROM__WAITER)
             carom__futex_wake((_Atomic uint32_t *)word, INT_MAX);
@@ -144,13 +146,15 @@ uint64_t carom__lane_flag(struct carom__lane *lane, uint32_t slot, uint32_t gene
 {
     _Atomic uint64_t *word = &lane->slots[slot].state;
     uint64_t state = carom__lane_state(lane, slot);
-    while (carom__state_generation(state) == generation &&
-           (carom__state_phase(state) == CAROM__SUBMITTED ||
-            carom__state_phase(state) == CAROM__RUNNING)) {
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        if (carom__state_generation(state) != generation ||
+            (carom__state_phase(state) != CAROM__SUBMITTED &&
+             carom__state_phase(state) != CAROM__RUNNING))
+            break;
         /* acq_rel: WAITER and ABANDONED must be seen by the transition to DONE that comes after;
          * acquire on failure: the new state may be DONE */
-        if (atomic_compare_exchange_weak_explicit(word, &state, state | flags, memory_order_acq_rel,
-                                                  memory_order_acquire))
+        if (atomic_compare_exchange_strong_explicit(word, &state, state | flags,
+                                                    memory_order_acq_rel, memory_order_acquire))
             return state | flags;
     }
     return state;
@@ -291,6 +295,15 @@ uint32_t carom__lane_arm_event(struct carom__lane *lane)
 }
 
 /* ---------------------------------------------------------------- host */
+
+void carom__lane_disown(struct carom__lane *lane)
+{
+    for (uint32_t slot = 0; slot < lane->geometry.slots; slot++) {
+        uint32_t generation = carom__state_generation(carom__lane_state(lane, slot));
+        if (!carom__lane_withdraw(lane, slot, generation))
+            carom__lane_flag(lane, slot, generation, CAROM__ABANDONED | CAROM__CANCEL);
+    }
+}
 
 static bool fail_if_owned(struct carom__slot *slot, uint32_t owner)
 {

@@ -144,6 +144,10 @@ void carom__lane_ring_event(struct carom__lane *lane);
 
 /* ---- host */
 
+/** After the death of the client: calls that wait never run, handlers that run see that they are
+ *  cancelled. */
+void carom__lane_disown(struct carom__lane *lane);
+
 /** After the death of a worker: ends every call that it ran with CAROM_UNAVAILABLE. Repeats the
  *  wakes it may have owed: of every DONE call whose client sleeps. Idempotent; may be killed
  *  half-way and run again. Returns how many calls were ended. */

@@ -1,0 +1,4 @@
+from carom.library import FFI, Library
+
+ffi: FFI
+lib: Library

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding the application's service by "module:attribute", and saying why if it cannot be."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from types import ModuleType, TracebackType
+
+from carom.errors import ApplicationError
+from carom.service import Service
+
+
+def load(target: str) -> Service:
+    """The service that `target` names. Raises ApplicationError.
+
+    target  "package.module:attribute"; the attribute may be dotted
+    """
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
+        raise ApplicationError(f"{target!r} names no service: write module:service")
+    module = import_module(module_name)
+    found = find(module, attribute)
+    if not isinstance(found, Service):
+        raise ApplicationError(f"{target} is of type {type(found).__name__}, not a carom.Service")
+    if not found.methods:
+        raise ApplicationError(f"{target} has no methods: decorate functions with @service.method")
+    return found
+
+
+def search_here() -> None:
+    """Puts the current folder first on the module search path, where people expect it."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def import_module(name: str) -> ModuleType:
+    """Imports the application, or raises ApplicationError with the traceback of its own code."""
+    try:
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the application does on import
+        if isinstance(error, ModuleNotFoundError) and is_within(error.name, name):
+            raise ApplicationError(
+                f"there is no module {error.name!r} in {os.getcwd()} or on the module search path"
+            ) from None
+        raise ApplicationError(
+            f"cannot import {name}: {type(error).__name__}: {first_line(error)}", own_part(error)
+        ) from None
+
+
+def is_within(missing: str | None, name: str) -> bool:
+    """Whether what is missing is the module that was asked for, or a package around it."""
+    return missing is not None and f"{name}.".startswith(f"{missing}.")
+
+
+def find(module: ModuleType, attribute: str) -> object:
+    """An attribute of a module, dotted or not."""
+    found: object = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            services = [k for k, v in vars(module).items() if isinstance(v, Service)]
+            hint = f"; its services are: {', '.join(services)}" if services else ""
+            raise ApplicationError(f"module {module.__name__} has no {attribute!r}{hint}")
+        found = getattr(found, part)
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an exception's text."""
+    return next(iter(str(error).splitlines()), "")
+
+
+def own_part(error: BaseException) -> str:
+    """The traceback of an import from the application's first frame on."""
+    frames = error.__traceback__
+    while frames is not None and is_machinery(frames):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames)
+    return "".join(lines)
+
+
+def is_machinery(frames: TracebackType) -> bool:
+    """Whether a frame belongs to carom or to Python's import."""
+    name = str(frames.tb_frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] in ("carom", "importlib", "_frozen_importlib")

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one module that touches the ffi: C functions in, typed objects and exceptions out.
+
+Names follow include/carom.h, whose text also says which calls may overlap. cffi releases the GIL
+during every function of the library, so a thread that waits in C does not keep others waiting.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from threading import Lock, get_ident
+from typing import Any, NoReturn
+
+from carom import failure
+from carom._native import ffi, lib
+from carom.errors import RemoteError, UnknownMethodError
+from carom.library import CData
+from carom.records import ClientRecord, ServiceRecord, State, WorkerRecord
+from carom.status import Status
+
+METHOD_NAME_BYTES: int = lib.CAROM_METHOD_NAME_MAX
+SERVICE_NAME_BYTES: int = lib.CAROM_SERVICE_NAME_MAX
+FOREVER = -1
+PATH_BYTES = 4096
+
+OS_ERRORS: dict[int, type[OSError]] = {
+    errno.EHOSTDOWN: ConnectionResetError,
+    errno.ESHUTDOWN: ConnectionAbortedError,
+    errno.EPROTO: ConnectionError,
+}
+OTHER_ERRORS: dict[int, type[Exception]] = {
+    errno.ENOSYS: UnknownMethodError,
+    errno.EINVAL: ValueError,
+    errno.EMSGSIZE: ValueError,
+    errno.EEXIST: ValueError,
+    errno.ENAMETOOLONG: ValueError,
+    errno.ENOMEM: MemoryError,
+}
+
+
+def check(result: int) -> int:
+    """Passes 0 or a count on; raises what a negative errno of the library means.
+
+    Built-in types where they fit: FileNotFoundError, ConnectionRefusedError, TimeoutError,
+    PermissionError and ChildProcessError by errno, the tables above for the rest, else OSError.
+    """
+    if result >= 0:
+        return result
+    detail = text(lib.carom_error_detail())
+    advice = text(lib.carom_strerror(result))
+    message = detail if advice in detail else f"{detail}: {advice}" if detail else advice
+    if -result in OTHER_ERRORS:
+        raise OTHER_ERRORS[-result](message)
+    raise OS_ERRORS.get(-result, OSError)(-result, message)
+
+
+def text(string: CData) -> str:
+    """A C string as str; a peer may have written anything into it."""
+    return ffi.string(string).decode("utf-8", "replace")
+
+
+def c_string(name: str) -> bytes:
+    """A name for C; refuses what C would cut short."""
+    encoded = os.fsencode(name)
+    if b"\0" in encoded:
+        raise ValueError(f"{name!r} contains a NUL character")
+    return encoded
+
+
+def nanoseconds(timeout: float | None) -> int:
+    """Seconds, or None for ever, as the timeout of a C function."""
+    if timeout is None or timeout == math.inf:
+        return FOREVER
+    if not timeout >= 0:
+        raise ValueError(f"a timeout is at least 0 seconds, not {timeout}")
+    return min(int(timeout * 1e9), 2**63 - 1)
+
+
+def version() -> str:
+    """Version of the C library inside."""
+    return text(lib.carom_version())
+
+
+def service_folder() -> Path:
+    """Where services are found by name; need not exist."""
+    path = ffi.new("char[]", PATH_BYTES)
+    check(lib.carom_service_folder(path, PATH_BYTES))
+    return Path(os.fsdecode(ffi.string(path)))
+
+
+@cache
+def native_types() -> dict[str, Any]:
+    """The Python types that are made in C, by name."""
+    names: dict[str, Any] = {}
+    if lib.carom_py_setup(id(names), id(failure)) != 0:
+        raise ImportError("carom._native cannot make its types; the reason stands above")
+    return names
+
+
+def die_with(parent: int) -> bool:
+    """Has the kernel kill this process when `parent` dies; False when it has died already."""
+    result = lib.carom_py_die_with(parent)
+    if result == -errno.ESRCH:
+        return False
+    check(result)
+    return True
+
+
+class Handle:
+    """One object of the C library, closed once: by close() or when this is collected."""
+
+    def __init__(self, pointer: CData, close: Callable[[CData], None]) -> None:
+        self._owned = ffi.gc(pointer, close)
+
+    @property
+    def _pointer(self) -> CData:
+        if self._owned is None:
+            raise ValueError("this was closed")
+        return self._owned
+
+    def close(self) -> None:
+        """Frees it. Everything else raises ValueError from now on."""
+        owned, self._owned = self._owned, None
+        if owned is not None:
+            ffi.release(owned)
+
+
+class ClientHandle(Handle):
+    """struct carom_client. Thread-safe, close() included: the last call in flight closes it."""
+
+    def __init__(self, service: str, timeout: float | None, **options: int | bool) -> None:
+        asked = ffi.new("struct carom_client_options *", options)
+        asked.size = ffi.sizeof("struct carom_client_options")
+        slot = ffi.new("struct carom_client **")
+        check(lib.carom_client_open(c_string(service), nanoseconds(timeout), asked, slot))
+        super().__init__(slot[0], lib.carom_client_close)
+        self._lock = Lock()
+        self._in_flight = 0
+        self._closed = False
+
+    def method(self, name: str) -> int:
+        """Id of a method, the same for the life of the connection."""
+        self._enter()
+        try:
+            return check(lib.carom_client_method(self._pointer, c_string(name)))
+        finally:
+            self._leave()
+
+    def call(self, method: int, data: object, timeout_ns: int) -> bytes:
+        """One whole call. Raises RemoteError, or what `check` makes of a local failure."""
+        request = ffi.from_buffer(data)
+        call = ffi.new("struct carom_call **")
+        self._enter()
+        try:
+            outcome = lib.carom_py_call(
+                self._pointer, method, request, len(request), timeout_ns, call
+            )
+            while outcome == -errno.EINTR and call[0] != ffi.NULL:
+                outcome = lib.carom_call_wait(call[0])  # Python's signal handlers have run by now
+            if outcome != 0:
+                raise_outcome(outcome, call[0])
+            length = ffi.new("size_t *")
+            reply = lib.carom_call_reply(call[0], length)
+            return bytes(ffi.buffer(reply, length[0]))
+        finally:
+            lib.carom_call_end(call[0])
+            self._leave()
+
+    def close(self) -> None:
+        """Ends the connection, or lets the last call in flight do it."""
+        with self._lock:
+            idle = self._in_flight == 0
+            self._closed = True
+        if idle:
+            super().close()
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise ValueError("this client is closed: connect again")
+            self._in_flight += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            last = self._closed and self._in_flight == 0
+        if last:
+            super().close()
+
+
+def raise_outcome(outcome: int, call: CData) -> NoReturn:
+    """Raises for a call that did not end with OK: a status, or a negative errno."""
+    check(outcome)
+    error = ffi.new("struct carom_error *")
+    check(lib.carom_call_error(call, error))
+    raise RemoteError(
+        Status(error.status) if 0 < error.status <= max(Status) else Status.UNKNOWN,
+        text(error.type),
+        text(error.message),
+        text(error.traceback),
+        error.worker,
+    )
+
+
+class WorkerHandle(Handle):
+    """struct carom_worker. One thread serves; stop() and close() may come from any."""
+
+    def __init__(
+        self, service: str, methods: Sequence[str], timeout: float | None, *, no_spin: bool
+    ) -> None:
+        names = [ffi.new("char[]", c_string(name)) for name in methods]
+        table = ffi.new("struct carom_method[]", [{"name": name} for name in names])
+        size = ffi.sizeof("struct carom_worker_options")
+        options = ffi.new("struct carom_worker_options *", {"size": size, "no_spin": no_spin})
+        slot = ffi.new("struct carom_worker **")
+        waited_ns = nanoseconds(timeout)
+        check(lib.carom_worker_open(c_string(service), table, len(names), waited_ns, options, slot))
+        super().__init__(slot[0], lib.carom_worker_close)
+        self._serving = Lock()
+        self._server: int | None = None
+        self._stops_on_sigterm = False
+        self.id = lib.carom_worker_id(self._pointer)
+
+    def serve(self, handlers: tuple[tuple[str, object, bool], ...]) -> None:
+        """Runs calls until stopped; (name, function, takes_context) in the order of methods."""
+        native_types()
+        raised: list[BaseException] = []
+        self._not_from_handler()
+        with self._serving:
+            self._server = get_ident()
+            try:
+                outcome = lib.carom_py_serve(self._pointer, id(handlers), id(raised))
+            finally:
+                self._server = None
+        if raised:
+            raise raised[0]
+        if outcome != -errno.ESHUTDOWN:
+            check(outcome)
+
+    def stop(self) -> None:
+        """Makes serve() return after the call it runs."""
+        if self._owned is not None:
+            lib.carom_worker_stop(self._owned)
+
+    def stop_on_sigterm(self) -> None:
+        """From now on SIGTERM to this process means stop(). Undone by close()."""
+        check(lib.carom_py_stop_on_sigterm(self._pointer))
+        self._stops_on_sigterm = True
+
+    def close(self) -> None:
+        """Leaves the service, after the call that another thread may be running."""
+        self._not_from_handler()
+        self.stop()
+        with self._serving:
+            if self._stops_on_sigterm:
+                lib.carom_py_stop_on_sigterm(ffi.NULL)
+                self._stops_on_sigterm = False
+            super().close()
+
+    def _not_from_handler(self) -> None:
+        if self._server == get_ident():
+            raise RuntimeError("a handler can only stop() its own worker")
+
+
+class HostHandle(Handle):
+    """struct carom_host. run() on one thread; stop() and wait_ready() from any other.
+
+    close() removes the socket and disconnects every peer; not while run() runs.
+    """
+
+    def __init__(self, service: str, allowed_uids: Sequence[int], **limits: int) -> None:
+        uids = ffi.new("unsigned int[]", list(allowed_uids))
+        options = ffi.new("struct carom_host_options *", limits)
+        options.size = ffi.sizeof("struct carom_host_options")
+        options.allowed_uids = uids
+        options.allowed_uid_count = len(allowed_uids)
+        slot = ffi.new("struct carom_host **")
+        check(lib.carom_host_open(c_string(service), options, slot))
+        super().__init__(slot[0], lib.carom_host_close)
+
+    def run(self) -> None:
+        """Serves peers until stop()."""
+        check(lib.carom_host_run(self._pointer))
+
+    def stop(self) -> None:
+        """Tells clients and workers, and makes run() return."""
+        lib.carom_host_stop(self._pointer)
+
+    def wait_ready(self, workers: int, timeout: float | None) -> None:
+        """Until so many workers are ready; TimeoutError, ConnectionAbortedError when stopped."""
+        check(lib.carom_host_wait_ready(self._pointer, workers, nanoseconds(timeout)))
+
+
+class ObserverHandle(Handle):
+    """struct carom_observer. One thread at a time."""
+
+    def __init__(self, service: str) -> None:
+        slot = ffi.new("struct carom_observer **")
+        check(lib.carom_observer_open(c_string(service), slot))
+        super().__init__(slot[0], lib.carom_observer_close)
+
+    def service(self) -> ServiceRecord:
+        """The service as it is now."""
+        info = ffi.new("struct carom_service_info *")
+        check(lib.carom_observer_service(self._pointer, info))
+        names = (lib.carom_observer_method(self._pointer, i) for i in range(info.method_count))
+        return ServiceRecord(
+            name=text(info.name),
+            state=State(info.state),
+            host_pid=info.host_pid,
+            methods=tuple(text(name) for name in names),
+            worker_count=info.worker_count,
+            client_count=info.client_count,
+            started_ns=info.started_ns,
+        )
+
+    def workers(self) -> list[WorkerRecord]:
+        """Every worker with its counters."""
+        return [
+            WorkerRecord(
+                id=info.peer.id,
+                pid=info.peer.pid,
+                uid=info.peer.uid,
+                joined_ns=info.joined_ns,
+                calls=info.calls,
+                errors=info.errors,
+                expired=info.expired,
+                busy_ns=info.busy_ns,
+                handler_p50_ns=info.handler_p50_ns,
+                handler_p99_ns=info.handler_p99_ns,
+            )
+            for info in self._all("struct carom_worker_info[]", lib.carom_observer_workers)
+        ]
+
+    def clients(self) -> list[ClientRecord]:
+        """Every client."""
+        return [
+            ClientRecord(info.peer.id, info.peer.pid, info.peer.uid, info.joined_ns)
+            for info in self._all("struct carom_client_info[]", lib.carom_observer_clients)
+        ]
+
+    def _all(self, array: str, get: Callable[[CData, CData, int], int]) -> list[CData]:
+        capacity = 64
+        while True:
+            infos = ffi.new(array, capacity)
+            count = check(get(self._pointer, infos, capacity))
+            if count <= capacity:
+                return [infos[i] for i in range(count)]
+            capacity = 2 * count

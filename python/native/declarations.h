@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What Python sees of the C library; cffi checks every line of it against carom.h and native.h. */
+
+#define CAROM_METHOD_NAME_MAX 103
+#define CAROM_SERVICE_NAME_MAX 63
+
+struct carom_client;
+struct carom_call;
+struct carom_worker;
+struct carom_request;
+struct carom_host;
+struct carom_observer;
+typedef void carom_handler(void *context, struct carom_request *request);
+
+const char *carom_version(void);
+const char *carom_status_name(int status);
+const char *carom_strerror(int error);
+const char *carom_error_detail(void);
+int64_t carom_now_ns(void);
+int carom_service_folder(char *path, size_t capacity_bytes);
+
+struct carom_client_options {
+    size_t size;
+    uint32_t slots;
+    uint64_t request_block_bytes;
+    uint64_t reply_block_bytes;
+    uint64_t resident_bytes;
+    int64_t spin_ns;
+    bool no_spin;
+};
+int carom_client_open(const char *service, int64_t timeout_ns,
+                      const struct carom_client_options *options, struct carom_client **client);
+void carom_client_close(struct carom_client *client);
+int carom_client_method(struct carom_client *client, const char *name);
+int carom_call_wait(struct carom_call *call);
+const void *carom_call_reply(struct carom_call *call, size_t *length_bytes);
+struct carom_error {
+    int status;
+    int32_t worker;
+    const char *type;
+    const char *message;
+    const char *traceback;
+};
+int carom_call_error(struct carom_call *call, struct carom_error *error);
+void carom_call_end(struct carom_call *call);
+
+struct carom_method {
+    const char *name;
+    carom_handler *handler;
+    void *context;
+};
+struct carom_worker_options {
+    size_t size;
+    int64_t spin_ns;
+    bool no_spin;
+};
+int carom_worker_open(const char *service, const struct carom_method *methods, size_t method_count,
+                      int64_t timeout_ns, const struct carom_worker_options *options,
+                      struct carom_worker **worker);
+void carom_worker_close(struct carom_worker *worker);
+int carom_worker_id(const struct carom_worker *worker);
+void carom_worker_stop(struct carom_worker *worker);
+
+struct carom_peer {
+    int32_t id;
+    int pid;
+    unsigned int uid;
+};
+
+struct carom_host_options {
+    size_t size;
+    uint32_t max_clients;
+    uint32_t max_workers;
+    uint32_t max_slots;
+    uint64_t max_block_bytes;
+    const unsigned int *allowed_uids;
+    size_t allowed_uid_count;
+};
+int carom_host_open(const char *service, const struct carom_host_options *options,
+                    struct carom_host **host);
+int carom_host_run(struct carom_host *host);
+void carom_host_stop(struct carom_host *host);
+int carom_host_wait_ready(struct carom_host *host, uint32_t workers, int64_t timeout_ns);
+void carom_host_close(struct carom_host *host);
+
+struct carom_service_info {
+    char name[64];
+    int state;
+    int host_pid;
+    uint32_t method_count;
+    uint32_t worker_count;
+    uint32_t client_count;
+    int64_t started_ns;
+};
+struct carom_worker_info {
+    struct carom_peer peer;
+    int64_t joined_ns;
+    uint64_t calls;
+    uint64_t errors;
+    uint64_t expired;
+    uint64_t busy_ns;
+    uint64_t handler_p50_ns;
+    uint64_t handler_p99_ns;
+};
+struct carom_client_info {
+    struct carom_peer peer;
+    int64_t joined_ns;
+};
+int carom_observer_open(const char *service, struct carom_observer **observer);
+void carom_observer_close(struct carom_observer *observer);
+int carom_observer_service(struct carom_observer *observer, struct carom_service_info *info);
+int carom_observer_workers(struct carom_observer *observer, struct carom_worker_info *infos,
+                           size_t capacity);
+int carom_observer_clients(struct carom_observer *observer, struct carom_client_info *infos,
+                           size_t capacity);
+const char *carom_observer_method(struct carom_observer *observer, uint32_t method);
+
+int carom_py_setup(uintptr_t names, uintptr_t support);
+int carom_py_serve(struct carom_worker *worker, uintptr_t handlers, uintptr_t raised);
+int carom_py_call(struct carom_client *client, int method, const void *data, size_t length_bytes,
+                  int64_t timeout_ns, struct carom_call **call);
+int carom_py_stop_on_sigterm(struct carom_worker *worker);
+int carom_py_die_with(int parent);

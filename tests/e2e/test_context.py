@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler can ask its context, and that a context is worth nothing after its call."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import carom
+import pytest
+from processes import until
+
+
+def test_without_a_timeout_there_is_no_deadline(lab: carom.Client) -> None:
+    seen = json.loads(lab.call("context"))
+    assert seen["type"] == "Context"
+    assert seen["deadline"] is None
+    assert seen["remaining"] is None
+    assert not seen["cancelled"]
+
+
+def test_the_deadline_is_the_callers_on_the_monotonic_clock(lab: carom.Client) -> None:
+    before = time.monotonic_ns()
+    seen = json.loads(lab.call("context", timeout=50.0))
+    after = time.monotonic_ns()
+    assert before <= seen["deadline"] - 50 * 10**9 <= after
+    assert 0 < seen["remaining"] <= 50.0
+    assert not seen["cancelled"]
+
+
+def test_the_client_is_who_the_kernel_says(lab: carom.Client) -> None:
+    seen = json.loads(lab.call("context"))
+    assert seen["pid"] == os.getpid()
+    assert seen["uid"] == os.getuid()
+    assert seen["client"][1:] == [seen["pid"], seen["uid"]]
+
+
+def test_two_clients_have_two_ids(lab: carom.Client) -> None:
+    path = lab.service
+    with carom.connect(path) as other:
+        mine, theirs = (json.loads(c.call("context"))["client"][0] for c in (lab, other))
+    assert mine != theirs
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 3_000_000])
+def test_a_reply_can_be_built_in_place(lab: carom.Client, size: int) -> None:
+    data = os.urandom(size)
+    assert lab.call("build", data) == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 3_000_000])
+def test_a_slice_of_the_reply_view_is_a_reply(lab: carom.Client, size: int) -> None:
+    data = os.urandom(size)
+    assert lab.call("build_part", data) == data
+
+
+def test_several_reply_views_are_views_of_one_block(lab: carom.Client) -> None:
+    assert lab.call("build_twice", b"abcdefgh") == b"1234efgh"
+
+
+def test_a_reply_of_negative_size_is_a_value_error(lab: carom.Client) -> None:
+    with pytest.raises(carom.RemoteError, match="ValueError: a reply cannot have -1 bytes"):
+        lab.call("build_size", b"-1")
+
+
+def test_a_reply_larger_than_its_block_raises_in_the_handler(lab: carom.Client) -> None:
+    wanted = (64 << 20) + 1
+    text = lab.call("build_caught", str(wanted).encode()).decode()
+    assert str(wanted) in text
+    assert str(64 << 20) in text
+
+
+def test_a_context_is_dead_after_its_call(lab: carom.Client) -> None:
+    lab.call("keep_context")
+    texts = json.loads(lab.call("use_kept_context"))
+    assert len(texts) == 5
+    assert all("only while its handler runs" in text for text in texts)
+
+
+def test_a_handler_sees_that_the_deadline_has_passed(lab: carom.Client) -> None:
+    with pytest.raises(TimeoutError):
+        lab.call("until_cancelled", timeout=0.05)
+    assert until(lambda: lab.call("was_cancelled")) == b"0.0"
+
+
+def test_a_handler_sees_that_its_client_has_left(lab: carom.Client) -> None:
+    child = os.fork()
+    if child == 0:
+        with carom.connect(lab.service) as mine:
+            mine.call("until_cancelled")
+        os._exit(1)
+    until(lambda: is_busy(lab))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert lab.call("was_cancelled", timeout=20.0) == b"None"
+
+
+def is_busy(lab: carom.Client) -> bool:
+    try:
+        lab.call("echo", timeout=0.05)
+    except TimeoutError:
+        return True
+    return False
