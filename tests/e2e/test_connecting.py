@@ -43,7 +43,7 @@ def test_a_service_that_appears_in_time_is_waited_for(serve: Serve) -> None:
 
 
 def test_a_service_without_a_ready_worker_times_out(folder: Path) -> None:
-    with carom.Host("idle"), pytest.raises(TimeoutError, match="0 of 1 workers are ready"):
+    with carom.Host("idle"), pytest.raises(TimeoutError, match="0 of 1 workers were ready"):
         carom.connect("idle", timeout=0.05)
 
 
