@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# carom's one Makefile. Everything it makes is under build/; `make help` lists what it can do.
+#
+# Variables: V=1 shows the commands. CC, CFLAGS, LDFLAGS as usual. PYTHON is the interpreter from
+# which build/venv is made (default python3, then /usr/bin/python3). PREFIX, LIBDIR, INCLUDEDIR and
+# DESTDIR are for install.
+#
+# Set-up is a prerequisite like any other: build/setup/*.stamp say that this machine's packages
+# have been looked at (tools/setup), build/venv/.* what has been installed into the environment.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+PYTHON ?= python3
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+V ?= 0
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-8s %s\n' '$(1)' '$(2)'
+else
+Q :=
+say = @:
+endif
+
+version_part = $(shell sed -n 's/^.define CAROM_VERSION_$(1) //p' include/carom.h)
+VERSION := $(call version_part,MAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
+SONAME := libcarom.so.0
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef
+BASE_FLAGS := -std=gnu11 -D_GNU_SOURCE -pthread $(WARNINGS) -Iinclude -MMD -MP
+LIB_FLAGS := -fPIC -fvisibility=hidden -DCAROM_BUILD
+
+# gcc's TSan does not model fences and warns about each of them.
+VARIANTS := plain asan tsan
+FLAGS_plain :=
+FLAGS_asan := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_tsan := -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-tsan
+
+LIB_SOURCES := $(sort $(wildcard lib/*.c))
+TEST_SOURCES := $(sort $(wildcard tests/unit/test_*.c))
+TEST_SUPPORT := $(filter-out $(TEST_SOURCES),$(sort $(wildcard tests/unit/*.c)))
+E2E_SOURCES := $(sort $(wildcard tests/e2e/*.c))
+BENCH_SOURCES := $(sort $(wildcard bench/*.c))
+EXAMPLE_SOURCES := $(sort $(wildcard examples/*/*.c))
+
+E2E_PROGRAMS := $(E2E_SOURCES:%.c=build/%)
+BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=build/%)
+EXAMPLE_PROGRAMS := $(EXAMPLE_SOURCES:%.c=build/%)
+
+VENV := build/venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input
+PACKAGE_SOURCES := $(shell find python lib include -name build -prune -o -name requirements -prune \
+    -o -name '*.egg-info' -prune -o -name __pycache__ -prune -o -type f -print)
+
+## ---- what it makes
+
+.PHONY: all
+all: build/libcarom.a build/libcarom.so build/carom.pc ## libcarom.a, libcarom.so, carom.pc
+
+.PHONY: package
+package: $(VENV)/.carom ## the Python package, installed into build/venv
+
+.PHONY: examples
+examples: $(EXAMPLE_PROGRAMS) ## the programs under examples/
+
+.PHONY: demo
+demo: examples $(VENV)/.carom $(VENV)/.demo ## a photograph goes to Python and back; see build/demo/
+	$(Q)examples/photo/run
+
+.PHONY: install
+install: all ## copies library, header and carom.pc to $(DESTDIR)$(PREFIX)
+	$(call say,INSTALL,$(DESTDIR)$(PREFIX))
+	$(Q)install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	$(Q)install -m 644 include/*.h $(DESTDIR)$(INCLUDEDIR)
+	$(Q)install -m 644 build/libcarom.a $(DESTDIR)$(LIBDIR)
+	$(Q)install -m 755 build/libcarom.so.$(VERSION) $(DESTDIR)$(LIBDIR)
+	$(Q)ln -sf libcarom.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libcarom.so
+	$(Q)install -m 644 build/carom.pc $(DESTDIR)$(LIBDIR)/pkgconfig
+
+.PHONY: clean
+clean: ## removes everything that was built, the environment included
+	$(Q)rm -rf build
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^## ---- /{ printf "\n%s\n", substr($$0, 9) } \
+	    /^[a-z][a-z0-9-]*:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+## ---- proof
+
+# tests/run.py builds what it runs by calling make for each part by itself, so that a part that does
+# not build does not keep the others from running. Its last line is "N passed, N failed".
+RUN = $(Q)MAKE='$(MAKE)' "$$(cat build/setup/python)" tests/run.py
+
+.PHONY: test
+test: ## every test; the last line is "N passed, N failed"
+	$(Q)$(MAKE) setup || { echo '0 passed, 1 failed'; exit 1; }
+	$(RUN) unit asan tsan e2e
+
+.PHONY: test-unit test-asan test-tsan test-e2e
+test-unit: setup ## unit tests of every C file
+	$(RUN) unit
+test-asan: setup ## the same under AddressSanitizer and UBSan
+	$(RUN) asan
+test-tsan: setup ## the same under ThreadSanitizer
+	$(RUN) tsan
+test-e2e: setup ## real processes, Python and C
+	$(RUN) e2e
+
+.PHONY: lint
+lint: ## gcc, clang, clang-tidy, cppcheck, ruff, mypy and the house rules
+	$(Q)$(MAKE) setup || { echo '0 passed, 1 failed'; exit 1; }
+	$(RUN) lint
+
+.PHONY: bench-quick
+bench-quick: bench-programs $(VENV)/.carom ## the main figures; build/bench/quick.json
+	$(Q)$(VENV)/bin/python bench/quick.py
+
+# What tests/run.py asks for.
+.PHONY: bench-programs e2e-programs lint-tools
+$(foreach variant,$(VARIANTS),$(eval .PHONY: unit-$(variant)))
+bench-programs: $(BENCH_PROGRAMS)
+e2e-programs: all examples $(E2E_PROGRAMS) $(VENV)/.carom $(VENV)/.demo $(VENV)/.test
+lint-tools: build/libcarom.so $(VENV)/.carom $(VENV)/.demo $(VENV)/.test $(VENV)/.lint
+
+## ---- set-up
+
+.PHONY: setup
+setup: build/setup/base.stamp build/setup/check.stamp ## Debian packages (demo needs fewer)
+	@:
+
+# Asking for another interpreter than the last time starts over.
+ifneq ($(file <build/setup/asked),$(PYTHON) $(CC))
+build/setup/base.stamp: FORCE
+endif
+
+# Who wants both gets both in one go, or one message that names both.
+build/setup/base.stamp: tools/setup
+	$(Q)PYTHON='$(PYTHON)' CC='$(CC)' tools/setup base \
+	    $(if $(filter setup test-%,$(MAKECMDGOALS)),check)
+	$(Q)echo '$(PYTHON) $(CC)' >build/setup/asked
+	$(Q)touch $@
+
+build/setup/check.stamp: tools/setup | build/setup/base.stamp
+	$(Q)PYTHON='$(PYTHON)' CC='$(CC)' tools/setup check
+	$(Q)touch $@
+
+# An environment knows its own path: after a move it is made again, and for another interpreter.
+ifneq ($(file <$(VENV)/.created),$(CURDIR) $(PYTHON))
+$(VENV)/.created: FORCE
+endif
+
+# One pip at a time, also when two makes run.
+locked = flock build/setup/lock
+
+$(VENV)/.created: | build/setup/base.stamp
+	$(call say,VENV,$(VENV))
+	$(Q)$(locked) sh -ec 'rm -rf $(VENV); "$$(cat build/setup/python)" -m venv $(VENV)'
+	$(Q)echo '$(CURDIR) $(PYTHON)' >$@
+
+$(VENV)/.build $(VENV)/.demo $(VENV)/.test $(VENV)/.lint: $(VENV)/.%: python/requirements/%.txt \
+    python/requirements/pins.txt $(VENV)/.created
+	$(call say,PIP,$<)
+	$(Q)$(locked) $(PIP) install -q -r $<
+	$(Q)touch $@
+
+# Built from a copy, so that the build leaves nothing in the working tree.
+$(VENV)/.carom: $(VENV)/.build $(PACKAGE_SOURCES)
+	$(call say,PACKAGE,python)
+	$(Q)$(locked) sh -ec 'rm -rf build/package; mkdir -p build/package; \
+	    cp -R python lib include build/package; \
+	    for file in README.md LICENSE; do if [ -e $$file ]; then cp $$file build/package; fi; done; \
+	    CC="$(CC)" $(PIP) install -q --no-build-isolation --no-deps --force-reinstall \
+	        build/package/python'
+	$(Q)touch $@
+
+.PHONY: FORCE
+FORCE:
+
+# ---- the library
+
+build/libcarom.a: $(LIB_SOURCES:%.c=build/plain/%.o)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+build/libcarom.so.$(VERSION): $(LIB_SOURCES:%.c=build/plain/%.o) lib/carom.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -pthread -Wl,-soname,$(SONAME) -Wl,--version-script=lib/carom.map -Wl,-z,defs \
+	    $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^)
+
+build/libcarom.so: build/libcarom.so.$(VERSION)
+	$(Q)ln -sf libcarom.so.$(VERSION) build/$(SONAME)
+	$(Q)ln -sf $(SONAME) $@
+
+ifneq ($(file <build/prefix),$(PREFIX) $(LIBDIR) $(INCLUDEDIR))
+build/carom.pc: FORCE
+endif
+build/carom.pc: lib/carom.pc.in include/carom.h
+	$(Q)mkdir -p build
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' $< >$@
+	$(Q)echo '$(PREFIX) $(LIBDIR) $(INCLUDEDIR)' >build/prefix
+
+# ---- objects and tests, once per variant
+
+define variant_rules
+build/$(1)/lib/%.o: lib/%.c Makefile | build/setup/base.stamp
+	$$(call say,CC,$$@)
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(BASE_FLAGS) $$(LIB_FLAGS) $$(CFLAGS) $$(FLAGS_$(1)) -c -o $$@ $$<
+
+build/$(1)/tests/unit/%.o: tests/unit/%.c Makefile | build/setup/check.stamp
+	$$(call say,CC,$$@)
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(BASE_FLAGS) -Ilib $$(CFLAGS) $$(FLAGS_$(1)) -c -o $$@ $$<
+
+build/$(1)/tests/unit/test_%: build/$(1)/tests/unit/test_%.o \
+    $$(TEST_SUPPORT:%.c=build/$(1)/%.o) $$(LIB_SOURCES:%.c=build/$(1)/%.o)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) -pthread $$(CFLAGS) $$(FLAGS_$(1)) $$(LDFLAGS) -o $$@ $$^ -lcmocka
+
+unit-$(1): $$(TEST_SOURCES:%.c=build/$(1)/%)
+endef
+$(foreach variant,$(VARIANTS),$(eval $(call variant_rules,$(variant))))
+
+.SECONDARY: $(foreach variant,$(VARIANTS),$(TEST_SOURCES:%.c=build/$(variant)/%.o))
+
+# ---- programs of one file each
+
+$(BENCH_PROGRAMS) $(EXAMPLE_PROGRAMS) $(E2E_PROGRAMS): build/%: %.c build/libcarom.a Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< build/libcarom.a -lm
+
+-include $(wildcard build/*/lib/*.d build/*/tests/unit/*.d build/bench/*.d build/examples/*/*.d \
+    build/tests/e2e/*.d)
