@@ -181,7 +181,7 @@ $(VENV)/.carom: $(VENV)/.build $(PACKAGE_SOURCES)
 	$(Q)$(locked) sh -ec 'rm -rf build/package; mkdir -p build/package; \
 	    cp -R python lib include build/package; \
 	    for file in README.md LICENSE; do if [ -e $$file ]; then cp $$file build/package; fi; done; \
-	    CC="$(CC)" $(PIP) install -q --no-build-isolation --no-deps --force-reinstall \
+	    CAROM_STRICT=1 CC="$(CC)" $(PIP) install -q --no-build-isolation --no-deps --force-reinstall \
 	        build/package/python'
 	$(Q)touch $@
 

@@ -63,6 +63,10 @@ struct carom_host {
     struct carom__peer *workers[CAROM__MAX_WORKERS];
     struct carom__peer *clients[CAROM__MAX_LANES];
     uint16_t epochs[CAROM__MAX_WORKERS];
+    union {
+        struct carom__hello hello;
+        char bytes[CAROM__MESSAGE_MAX];
+    } message; /* the HELLO that is being read */
 };
 
 /** Descriptors in epoll: a peer's socket, or its pidfd (lowest bit set). */

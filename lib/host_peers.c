@@ -372,38 +372,38 @@ static int admit_observer(struct carom_host *host, struct carom__peer *peer)
     return send_welcome(peer, fds, 2);
 }
 
+static int admit(struct carom_host *host, struct carom__peer *peer,
+                 const struct carom__hello *hello, struct carom__fds *fds)
+{
+    switch (hello->role) {
+    case CAROM__CLIENT:
+        return admit_client(host, peer, hello, fds);
+    case CAROM__WORKER:
+        return admit_worker(host, peer, hello);
+    case CAROM__OBSERVER:
+        return admit_observer(host, peer);
+    default:
+        return carom__fail(-EPROTO, "role %u is unknown", hello->role);
+    }
+}
+
 static void receive_hello(struct carom_host *host, struct carom__peer *peer)
 {
-    static _Thread_local union {
-        struct carom__hello hello;
-        char bytes[CAROM__MESSAGE_MAX];
-    } message;
+    const struct carom__hello *hello = &host->message.hello;
     struct carom__fds fds;
-    int length = carom__receive(peer->socket, &message, sizeof message, &fds, false);
+    int length =
+        carom__receive(peer->socket, &host->message, sizeof host->message, &fds, false);
     if (length == -EAGAIN)
         return;
     if (length == -ECONNRESET) {
         carom__host_bury(host, peer);
         return;
     }
-    int rc = check_hello(&message.hello, length);
-    if (rc == 0 && message.hello.has_pidfd)
+    int rc = check_hello(hello, length);
+    if (rc == 0 && hello->has_pidfd)
         rc = watch_pidfd(host, peer, carom__take_fd(&fds, 0));
-    if (rc == 0) {
-        switch (message.hello.role) {
-        case CAROM__CLIENT:
-            rc = admit_client(host, peer, &message.hello, &fds);
-            break;
-        case CAROM__WORKER:
-            rc = admit_worker(host, peer, &message.hello);
-            break;
-        case CAROM__OBSERVER:
-            rc = admit_observer(host, peer);
-            break;
-        default:
-            rc = carom__fail(-EPROTO, "role %u is unknown", message.hello.role);
-        }
-    }
+    if (rc == 0)
+        rc = admit(host, peer, hello, &fds);
     carom__close_fds(&fds);
     if (rc < 0)
         refuse(host, peer, rc);

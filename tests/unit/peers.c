@@ -61,6 +61,8 @@ int peer_answer(int socket)
     struct carom__fds fds;
     peer_reason[0] = '\0';
     int length = carom__receive(socket, &answer, sizeof answer, &fds, true);
+    if (length == -ECONNRESET) /* a host that closed with HELLO unread: its reason comes now */
+        length = carom__receive(socket, &answer, sizeof answer, &fds, true);
     carom__close_fds(&fds);
     if (length < 0)
         return length;
