@@ -18,7 +18,8 @@
  * CAROM_OK, 1 to 16 are the canonical codes of gRPC (grpc/doc/statuscodes.md).
  *
  * Times. Every time is in nanoseconds of CLOCK_MONOTONIC. A timeout is relative, CAROM_FOREVER
- * means none; a deadline is absolute, INT64_MAX means none.
+ * means none; a deadline is absolute, INT64_MAX means none. Timeouts of 200 ms and more may last up
+ * to 10 ms longer than asked, never shorter: reading the exact clock would cost a call 15 ns.
  *
  * What may overlap (rows against columns; "own" = only on different objects, "yes" = freely):
  *

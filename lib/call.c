@@ -198,8 +198,8 @@ static int conclude(struct carom_call *call, uint64_t state)
     if (bytes > lane->geometry.reply_block_bytes || status < 0 || status > CAROM_UNAUTHENTICATED)
         return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u",
                                       call->submission.slot));
-    /* The next things written are FREE, in carom_call_end, and the request of the next call, which
-     * will use this slot: both lines travel here while the caller reads the reply. */
+    /* The next things written are the slot and the request of the next call, which will use this
+     * slot: both lines travel here while the caller reads the reply. */
     carom__prefetch_write(slot);
     carom__prefetch_write(request_block(call));
     call->has_reply = true;
@@ -217,6 +217,7 @@ static uint64_t spin(struct carom_call *call, uint64_t state)
     if (!carom__spin_begin(&client->spin, &wait, call->timeout_ns))
         return state;
     while (carom__spin_again(&wait)) {
+        __builtin_prefetch(reply_block(call)); /* travels with the state, not after it */
         state = carom__lane_state(&client->lane, call->submission.slot);
         if (is_pending(call, state))
             continue;
@@ -360,7 +361,8 @@ int carom_call_cancel(struct carom_call *call)
     /* only the state word is looked at: another thread may be waiting for this call */
     uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation,
                                       CAROM__CANCEL);
-    if (carom__state_phase(state) == CAROM__FREE)
+    if (carom__state_generation(state) != call->submission.generation ||
+        carom__state_phase(state) == CAROM__FREE)
         return carom__fail(-EINVAL, "the call was not submitted");
     return 0;
 }
@@ -405,8 +407,9 @@ static void trim_request(struct carom_call *call)
 static void free_slot(struct carom_call *call)
 {
     struct carom_client *client = call->client;
+    /* The state word stays DONE until the slot's next life. Writing it here would make the push
+     * below wait until the cache line, which a worker wrote last, has come over for writing. */
     call->submission.generation = (call->submission.generation + 1) & CAROM__GENERATION_MASK;
-    carom__lane_free(&client->lane, call->submission.slot, call->submission.generation);
     call->progress = CAROM__IDLE;
     carom__slots_push(&client->slots, call->submission.slot);
     /* seq_cst: after the push; pairs with await_slot */

@@ -391,8 +391,7 @@ static void receive_hello(struct carom_host *host, struct carom__peer *peer)
 {
     const struct carom__hello *hello = &host->message.hello;
     struct carom__fds fds;
-    int length =
-        carom__receive(peer->socket, &host->message, sizeof host->message, &fds, false);
+    int length = carom__receive(peer->socket, &host->message, sizeof host->message, &fds, false);
     if (length == -EAGAIN)
         return;
     if (length == -ECONNRESET) {

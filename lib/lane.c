@@ -160,13 +160,6 @@ uint64_t carom__lane_flag(struct carom__lane *lane, uint32_t slot, uint32_t gene
     return state;
 }
 
-void carom__lane_free(struct carom__lane *lane, uint32_t slot, uint32_t generation)
-{
-    /* release: this client's reads of the reply come before the slot's next life */
-    atomic_store_explicit(&lane->slots[slot].state, carom__state(CAROM__FREE, generation, 0),
-                          memory_order_release);
-}
-
 int carom__lane_sleep(struct carom__lane *lane, uint32_t slot, uint64_t seen, int64_t timeout_ns)
 {
     return carom__futex_wait((_Atomic uint32_t *)&lane->slots[slot].state, (uint32_t)seen,

@@ -7,17 +7,18 @@
  * the only truth about a call. The ring, the bell and the completion bitmap are hints that
  * anyone may repair, which is why a process can be killed between any two instructions.
  *
- *             client                  worker                       client
- *    FREE -----------> SUBMITTED ----------> RUNNING(owner) ------> DONE ------> FREE(gen+1)
- *                          | cancel (client)      | owner proven dead (host)      ^
- *                          +--> DONE(client) -----+-------------------------------+
+ *                client                  worker                      client
+ *    FREE, DONE -----------> SUBMITTED ----------> RUNNING(owner) -------> DONE -- ... next life,
+ *                               | cancel (client)     | owner proven dead    ^      generation + 1
+ *                               +--> DONE(client)     +--- (host) -----------+
  *
- * Who may move what. FREE belongs to the client's process, which hands each slot to one thread.
- * SUBMITTED -> RUNNING: any worker, by compare-and-swap with its owner id. RUNNING -> DONE: that
- * worker, or the host after the kernel has shown that the worker is dead. SUBMITTED -> DONE with
- * CAROM__OWNER_CLIENT: the client, by compare-and-swap; the call then never ran. DONE -> FREE: the
- * client. Flags are added by the client at any time, so a worker finishes with a fetch_xor that
- * keeps them.
+ * Who may move what. A slot that is not in use belongs to the client's process, which hands it to
+ * one thread; its word is FREE in fresh memory and DONE of the last life afterwards (which slots
+ * are in use is nobody else's business, and a store less). -> SUBMITTED: that thread. SUBMITTED ->
+ * RUNNING: any worker, by compare-and-swap with its owner id. RUNNING -> DONE: that worker, or the
+ * host after the kernel has shown that the worker is dead. SUBMITTED -> DONE with
+ * CAROM__OWNER_CLIENT: the client, by compare-and-swap; the call then never ran. Flags are added by
+ * the client at any time, so a worker finishes with a fetch_xor that keeps them.
  *
  * Fields beside the state word: the client's are written before SUBMITTED, the worker's before
  * DONE, both published by the release of that transition.
@@ -72,7 +73,7 @@ struct carom__submission {
     uint64_t position; /* of its cell; set by carom__lane_submit */
 };
 
-/** Fills the slot, moves FREE -> SUBMITTED and publishes the cell (seq_cst: the caller looks at the
+/** Fills the slot, moves it to SUBMITTED and publishes the cell (seq_cst: the caller looks at the
  *  bell next). The caller owns the slot.
  *  Returns how many workers should be told: 1, or more when cells of other threads were held back
  *  by this one; -EPROTO when the ring's cursor is nonsense (nothing is submitted). */
@@ -93,9 +94,6 @@ bool carom__lane_withdraw(struct carom__lane *lane, uint32_t slot, uint32_t gene
  *  added. */
 uint64_t carom__lane_flag(struct carom__lane *lane, uint32_t slot, uint32_t generation,
                           uint64_t flags);
-
-/** Moves DONE -> FREE(generation). The caller owns the slot. */
-void carom__lane_free(struct carom__lane *lane, uint32_t slot, uint32_t generation);
 
 /** Sleeps until the state differs from `seen` (which has WAITER), at most timeout_ns.
  *  As carom__futex_wait. */

@@ -49,7 +49,7 @@
  * bits 0-2 phase, 3-6 flags, 8-31 generation: the futex word; bits 32-47 worker id, 48-63 worker
  * epoch: the owner. Every transition is one atomic operation on the whole word. */
 enum carom__phase {
-    CAROM__FREE = 0,
+    CAROM__FREE = 0, /* fresh memory only: afterwards an unused slot is DONE */
     CAROM__SUBMITTED = 1,
     CAROM__RUNNING = 2,
     CAROM__DONE = 3, /* RUNNING ^ 1: a worker finishes with one fetch_xor */

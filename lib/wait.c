@@ -14,6 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
+/** Longest tick of a Linux kernel (CONFIG_HZ=100). */
+#define TICK_MOST_NS INT64_C(10000000)
+/** Timeouts from here on may be longer than asked by one tick. */
+#define COARSE_FROM_NS INT64_C(200000000)
 #define SPIN_FLOOR_NS INT64_C(1000)
 #define SKIP_FIRST 8u
 #define SKIP_MOST 256u
@@ -29,6 +33,15 @@ int64_t carom__now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* The clock of the last tick, which costs half of a reading of the hardware, one tick added so that
+ * it is never early. */
+static int64_t coarse_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + TICK_MOST_NS;
+}
+
 int64_t carom_now_ns(void)
 {
     return carom__now_ns();
@@ -37,9 +50,10 @@ int64_t carom_now_ns(void)
 int64_t carom__deadline_ns(int64_t timeout_ns)
 {
     int64_t deadline_ns;
-    if (timeout_ns < 0 || __builtin_add_overflow(carom__now_ns(), timeout_ns, &deadline_ns))
+    if (timeout_ns < 0)
         return INT64_MAX;
-    return deadline_ns;
+    int64_t now_ns = timeout_ns < COARSE_FROM_NS ? carom__now_ns() : coarse_now_ns();
+    return __builtin_add_overflow(now_ns, timeout_ns, &deadline_ns) ? INT64_MAX : deadline_ns;
 }
 
 int carom__futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t timeout_ns)

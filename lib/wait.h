@@ -21,8 +21,10 @@
 
 /** Looks before the clock is read for the first time, and between two readings. */
 #define CAROM__HOT_POLLS 64u
-/** A sleeper looks at its control socket this often, to see whether its host has died. */
+/** A sleeping caller looks at its control socket this often, to see whether its host has died. */
 #define CAROM__SLICE_NS INT64_C(50000000)
+/** A parked worker is in no such hurry, and idleness should cost nothing. */
+#define CAROM__PARK_SLICE_NS INT64_C(500000000)
 
 /** What a waiter has learned. Shared by the threads of a client: relaxed atomics, because the
  *  value is advice and publishes nothing. */
@@ -54,7 +56,8 @@ static inline void carom__prefetch_write(const void *address)
 
 int64_t carom__now_ns(void);
 
-/** now + timeout, or INT64_MAX for a negative timeout (none) or an overflow. */
+/** now + timeout, or INT64_MAX for a negative timeout (none) or an overflow. Timeouts of 200 ms and
+ *  more are measured with the clock of the last tick: up to 10 ms later, never earlier. */
 int64_t carom__deadline_ns(int64_t timeout_ns);
 
 /** Sleeps while *word == expected, for at most timeout_ns (negative: no limit).

@@ -292,7 +292,7 @@ static int park(struct carom_worker *worker, int64_t deadline_ns)
     if (!must_stay_awake(worker)) {
         int64_t left_ns = deadline_ns - worker->now_ns;
         rc = carom__futex_wait(&worker->bell->parks[worker->id].word, word,
-                               left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
+                               left_ns < CAROM__PARK_SLICE_NS ? left_ns : CAROM__PARK_SLICE_NS);
         worker->now_ns = carom__now_ns();
         worker->until_timed = 0;
     }

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * test_client.c - connecting as a client and leaving, options, methods, fork. */
+#include "support.h"
+
+#include "client.h"
+#include "service.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static struct carom_client_options options_of(uint32_t slots, uint64_t block_bytes)
+{
+    return (struct carom_client_options){
+        .size = sizeof(struct carom_client_options),
+        .slots = slots,
+        .request_block_bytes = block_bytes,
+        .reply_block_bytes = block_bytes,
+    };
+}
+
+static int start(void **state)
+{
+    int rc = before_test(state);
+    service_start(NULL);
+    return rc;
+}
+
+#define started(test) cmocka_unit_test_setup_teardown(test, start, after_test)
+
+/* ---------------------------------------------------------------- opening */
+
+static void the_defaults_are_256_slots_of_64_mebibytes(void **state)
+{
+    (void)state;
+    struct carom_client *client;
+    struct carom_call *call;
+    size_t capacity;
+    worker_start();
+    assert_int_equal(carom_client_open(SERVICE, PATIENCE, NULL, &client), 0);
+    assert_int_equal(carom_client_slots(client), 256);
+    assert_int_equal(carom_call_begin(client, ECHO, CAROM_FOREVER, 0, &call), 0);
+    char *request = carom_call_request(call, &capacity);
+    assert_int_equal(capacity, 64 << 20);
+    assert_int_equal((uintptr_t)request % 64, 0);
+    request[0] = 'a';
+    request[capacity - 1] = 'z';
+    carom_call_end(call);
+    assert_echoes(client);
+    carom_client_close(client);
+}
+
+static void a_service_that_is_not_there_is_named(void **state)
+{
+    (void)state;
+    struct carom_client *client = (void *)1;
+    assert_int_equal(carom_client_open("elsewhere", 0, NULL, &client), -ENOENT);
+    assert_null(client);
+    assert_non_null(strstr(carom_error_detail(), "'elsewhere'"));
+    assert_int_equal(carom_client_open("else where", 0, NULL, &client), -EINVAL);
+}
+
+static void a_service_without_workers_is_not_ready_in_time(void **state)
+{
+    (void)state;
+    struct carom_client *client = (void *)1;
+    assert_int_equal(carom_client_open(SERVICE, 20 * MILLISECOND, NULL, &client), -ETIMEDOUT);
+    assert_null(client);
+    assert_non_null(strstr(carom_error_detail(), "0 of 1 workers"));
+}
+
+static void *open_waiting(void *unused)
+{
+    struct carom_client *client;
+    (void)unused;
+    require(carom_client_open(SERVICE, CAROM_FOREVER, NULL, &client) == 0);
+    carom_client_close(client);
+    return NULL;
+}
+
+static void a_client_waits_for_the_first_worker(void **state)
+{
+    (void)state;
+    struct carom_observer *observer;
+    struct carom_client_info info;
+    assert_int_equal(carom_observer_open(SERVICE, &observer), 0);
+    pthread_t waiter = thread_start(open_waiting, NULL);
+    await(carom_observer_clients(observer, &info, 1) == 1);
+    worker_start();
+    thread_join(waiter);
+    carom_observer_close(observer);
+}
+
+static void a_client_that_waits_learns_of_the_stop(void **state)
+{
+    (void)state;
+    struct carom_client *client;
+    carom_host_stop(service_host());
+    int rc = carom_client_open(SERVICE, PATIENCE, NULL, &client);
+    assert_true(rc == -ESHUTDOWN || rc == -ECONNREFUSED || rc == -ETIMEDOUT);
+    assert_null(client);
+}
+
+static void options_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    struct carom_client *client;
+    const uint32_t slots[] = {3, 100, 8192, UINT32_MAX};
+    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
+        struct carom_client_options options = options_of(slots[i], 4096);
+        assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), -EINVAL);
+        assert_non_null(strstr(carom_error_detail(), "power of two"));
+    }
+    const uint64_t blocks[] = {(UINT64_C(1) << 40) + 1, UINT64_MAX, UINT64_MAX - 4095};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        struct carom_client_options options = options_of(4, blocks[i]);
+        assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), -EINVAL);
+    }
+    const size_t sizes[] = {0, 7, sizeof(struct carom_client_options) + 8};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct carom_client_options options = {.size = sizes[i]};
+        assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), -EINVAL);
+        assert_non_null(strstr(carom_error_detail(), "sizeof"));
+    }
+}
+
+static void options_of_an_older_program_are_read_as_far_as_they_go(void **state)
+{
+    (void)state;
+    struct carom_client *client;
+    struct carom_client_options options = options_of(2, 4096);
+    options.size = offsetof(struct carom_client_options, request_block_bytes);
+    options.resident_bytes = 1;
+    worker_start();
+    assert_int_equal(carom_client_open(SERVICE, PATIENCE, &options, &client), 0);
+    assert_int_equal(carom_client_slots(client), 2);
+    assert_int_equal(client->lane.geometry.request_block_bytes, 64 << 20);
+    carom_client_close(client);
+}
+
+static void blocks_are_rounded_up_to_pages(void **state)
+{
+    (void)state;
+    struct carom_call *call;
+    size_t capacity;
+    worker_start();
+    struct carom_client *client = client_open(2, 5000);
+    assert_int_equal(carom_call_begin(client, ECHO, CAROM_FOREVER, 0, &call), 0);
+    carom_call_request(call, &capacity);
+    assert_int_equal(capacity, 8192);
+    carom_call_end(call);
+}
+
+static void the_hosts_limits_come_back_in_its_own_words(void **state)
+{
+    (void)state;
+    struct carom_client *client;
+    struct carom_client_options options = options_of(4, UINT64_C(2) << 30);
+    assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), -EINVAL);
+    assert_non_null(strstr(carom_error_detail(), "this service allows 1073741824"));
+}
+
+static void spinning_can_be_set_or_switched_off(void **state)
+{
+    (void)state;
+    struct carom_client *client;
+    struct carom_client_options options = options_of(2, 4096);
+    worker_start();
+    options.spin_ns = 12345;
+    assert_int_equal(carom_client_open(SERVICE, PATIENCE, &options, &client), 0);
+    assert_int_equal(client->spin.cap_ns, 12345);
+    carom_client_close(client);
+    options.no_spin = true;
+    assert_int_equal(carom_client_open(SERVICE, PATIENCE, &options, &client), 0);
+    assert_int_equal(client->spin.cap_ns, 0);
+    assert_echoes(client);
+    carom_client_close(client);
+    options.no_spin = false;
+    options.spin_ns = CAROM_SPIN_LEARNED;
+    assert_int_equal(carom_client_open(SERVICE, PATIENCE, &options, &client), 0);
+    assert_true(client->spin.cap_ns >= 5000);
+    carom_client_close(client);
+}
+
+static void closing_nothing_is_allowed(void **state)
+{
+    (void)state;
+    carom_client_close(NULL);
+}
+
+static void a_client_may_close_while_its_calls_run(void **state)
+{
+    (void)state;
+    worker_start();
+    struct carom_client *client = client_open(4, 4096);
+    call_submitted(client, HOLD, 4);
+    call_submitted(client, ECHO, 4);
+    await(value_of(&board->held) == 1);
+    client_close(client);
+    add_to(&board->release, 1);
+    assert_echoes(client_open(4, 4096));
+}
+
+/* ---------------------------------------------------------------- methods */
+
+static void methods_have_the_ids_of_the_directory(void **state)
+{
+    (void)state;
+    worker_start();
+    struct carom_client *client = client_open(2, 4096);
+    for (int method = 0; method < METHODS; method++)
+        assert_int_equal(carom_client_method(client, service_methods[method].name), method);
+}
+
+static void an_unknown_method_is_answered_with_the_list_of_those_there_are(void **state)
+{
+    (void)state;
+    worker_start();
+    struct carom_client *client = client_open(2, 4096);
+    const char *names[] = {"", "ech", "echo2", "Echo", "no such method at all"};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(carom_client_method(client, names[i]), -ENOSYS);
+        assert_non_null(strstr(carom_error_detail(), names[i]));
+        assert_non_null(strstr(carom_error_detail(), "'unit'"));
+        assert_non_null(strstr(carom_error_detail(), "echo, fail, hold, obey, forget"));
+    }
+}
+
+static void a_method_that_comes_with_a_later_worker_is_found_then(void **state)
+{
+    (void)state;
+    struct carom_worker *later;
+    const struct carom_method method = {.name = "later"};
+    worker_start();
+    struct carom_client *client = client_open(2, 4096);
+    assert_int_equal(carom_client_method(client, "later"), -ENOSYS);
+    assert_int_equal(carom_worker_open(SERVICE, &method, 1, PATIENCE, NULL, &later), 0);
+    assert_int_equal(carom_client_method(client, "later"), METHODS);
+    carom_worker_close(later);
+}
+
+static void a_very_long_name_and_very_many_methods_do_not_overflow_the_sentence(void **state)
+{
+    (void)state;
+    static char names[200][CAROM_METHOD_NAME_MAX + 1], name[4096];
+    struct carom_method methods[200] = {0};
+    struct carom_worker *worker;
+    for (int i = 0; i < 200; i++) {
+        memset(names[i], 'm', CAROM_METHOD_NAME_MAX);
+        snprintf(names[i] + 95, 9, "%d", i);
+        methods[i].name = names[i];
+    }
+    memset(name, 'n', sizeof name - 1);
+    assert_int_equal(carom_worker_open(SERVICE, methods, 200, PATIENCE, NULL, &worker), 0);
+    struct carom_client *client = client_open(2, 4096);
+    assert_int_equal(carom_client_method(client, name), -ENOSYS);
+    assert_int_equal(carom_client_method(client, names[199]), 199);
+    carom_worker_close(worker);
+}
+
+/* ---------------------------------------------------------------- fork */
+
+static struct carom_call *done, *running;
+
+static int use_in_child(void *client)
+{
+    struct carom_call *call;
+    struct carom_error error;
+    char reply[8];
+    bool refused =
+        carom_call_begin(client, ECHO, 0, 0, &call) == -ECHILD &&
+        carom_client_method(client, "echo") == -ECHILD &&
+        carom_client_next(client, 0, &call) == -ECHILD && carom_call_wait(running) == -ECHILD &&
+        carom_call_poll(done) == -ECHILD && carom_call_submit(running, 0) == -ECHILD &&
+        carom_call_cancel(running) == -ECHILD &&
+        carom_invoke(client, ECHO, "x", 1, reply, 8, NULL, 0) == -ECHILD;
+    carom_call_end(running);
+    carom_call_end(done);
+    if (carom_call_error(running, &error) >= 0)
+        return 2;
+    carom_client_close(client);
+    return refused ? 0 : 1;
+}
+
+static void a_forked_child_is_refused_everything_and_may_close(void **state)
+{
+    (void)state;
+    worker_start();
+    struct carom_client *client = client_open(4, 4096);
+    done = call_submitted(client, ECHO, 4);
+    assert_int_equal(carom_call_wait(done), CAROM_OK);
+    running = call_submitted(client, HOLD, 4);
+    int in_its_child = in_child(use_in_child, client);
+    add_to(&board->release, 1);
+    assert_int_equal(carom_call_wait(running), CAROM_OK); /* nothing has happened to the parent's */
+    carom_call_end(running);
+    carom_call_end(done);
+    assert_echoes(client);
+    assert_int_equal(in_its_child, 0);
+}
+
+static int ask_for_error(void *call)
+{
+    struct carom_error error;
+    return carom_call_error(call, &error) == -ECHILD ? 0 : 1;
+}
+
+static int ask_for_reply(void *call)
+{
+    size_t length = 5;
+    return carom_call_reply(call, &length) == NULL && length == 0 ? 0 : 1;
+}
+
+static void a_forked_child_gets_no_pointers_into_memory_it_does_not_have(void **state)
+{
+    (void)state;
+    worker_start();
+    struct carom_client *client = client_open(4, 4096);
+    done = call_submitted(client, ECHO, 4);
+    assert_int_equal(carom_call_wait(done), CAROM_OK);
+    struct carom_call *wrong = call_begin(client, FAIL, 1);
+    memset(carom_call_request(wrong, NULL), CAROM_ABORTED, 1);
+    assert_int_equal(carom_call_submit(wrong, 1), 0);
+    assert_int_equal(carom_call_wait(wrong), CAROM_ABORTED);
+    int reply = in_child(ask_for_reply, done), error = in_child(ask_for_error, wrong);
+    carom_call_end(done);
+    carom_call_end(wrong);
+    assert_int_equal(error, 0);
+    assert_int_equal(reply, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        started(the_defaults_are_256_slots_of_64_mebibytes),
+        started(a_service_that_is_not_there_is_named),
+        started(a_service_without_workers_is_not_ready_in_time),
+        started(a_client_waits_for_the_first_worker),
+        started(a_client_that_waits_learns_of_the_stop),
+        started(options_that_cannot_be_are_refused),
+        started(options_of_an_older_program_are_read_as_far_as_they_go),
+        started(blocks_are_rounded_up_to_pages),
+        started(the_hosts_limits_come_back_in_its_own_words),
+        started(spinning_can_be_set_or_switched_off),
+        started(closing_nothing_is_allowed),
+        started(a_client_may_close_while_its_calls_run),
+        started(methods_have_the_ids_of_the_directory),
+        started(an_unknown_method_is_answered_with_the_list_of_those_there_are),
+        started(a_method_that_comes_with_a_later_worker_is_found_then),
+        started(a_very_long_name_and_very_many_methods_do_not_overflow_the_sentence),
+        started(a_forked_child_is_refused_everything_and_may_close),
+        started(a_forked_child_gets_no_pointers_into_memory_it_does_not_have),
+    };
+    return RUN(tests);
+}
