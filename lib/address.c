@@ -86,7 +86,7 @@ void carom__service_label(const char *service, char *label, size_t capacity_byte
 {
     const char *last = strrchr(service, '/');
     snprintf(label, capacity_bytes, "%s", last == NULL ? service : last + 1);
-    char *suffix = strstr(label, ".sock");
-    if (suffix != NULL && suffix != label && suffix[5] == '\0')
-        *suffix = '\0';
+    const size_t length = strlen(label), suffix = sizeof ".sock" - 1;
+    if (length > suffix && strcmp(label + length - suffix, ".sock") == 0)
+        label[length - suffix] = '\0';
 }

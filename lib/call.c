@@ -10,30 +10,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static char *request_block(const struct carom_call *call)
-{
-    uint64_t block_bytes = call->client->lane.geometry.request_block_bytes;
-    return call->client->requests + carom__block_offset(call->submission.slot, block_bytes);
-}
-
-static const char *reply_block(const struct carom_call *call)
-{
-    uint64_t block_bytes = call->client->lane.geometry.reply_block_bytes;
-    return call->client->replies + carom__block_offset(call->submission.slot, block_bytes);
-}
-
 /* ---------------------------------------------------------------- begin */
 
 /* Workers have read what a call is about to write: the request's first line and the ring's cell.
  * Both are on their way here while the clock is read. */
 static void prefetch(struct carom_client *client, uint32_t slot)
 {
-    carom__prefetch_write(request_block(&client->calls[slot]));
+    carom__prefetch_write(client->calls[slot].request);
     carom__ring_prefetch(&client->lane.ring, &client->producer);
 }
 
-static bool slot_ready(struct carom_client *client)
+static bool slot_ready(struct carom_client *client, int64_t *end_ns)
 {
+    (void)end_ns;
     carom__client_collect(client);
     return carom__slots_free(&client->slots) > 0;
 }
@@ -73,15 +62,6 @@ static int check_service(struct carom_client *client)
     return 0;
 }
 
-static void owe_completion(struct carom_call *call)
-{
-    struct carom__completions *completions = &call->client->completions;
-    pthread_mutex_lock(&completions->lock);
-    call->notify = true;
-    completions->owed++;
-    pthread_mutex_unlock(&completions->lock);
-}
-
 int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns, unsigned flags,
                      struct carom_call **begun)
 {
@@ -105,17 +85,17 @@ int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns
     call->progress = CAROM__BEGUN;
     call->has_reply = false;
     call->data = NULL;
-    if (flags & CAROM_NOTIFY)
-        owe_completion(call);
     *begun = call;
     return 0;
 }
 
 void *carom_call_request(struct carom_call *call, size_t *capacity_bytes)
 {
+    if (carom__check_fork(call->client->forks) < 0)
+        return NULL;
     if (capacity_bytes != NULL)
         *capacity_bytes = call->client->lane.geometry.request_block_bytes;
-    return request_block(call);
+    return call->request;
 }
 
 /* ---------------------------------------------------------------- submit */
@@ -159,9 +139,13 @@ int carom_call_submit(struct carom_call *call, size_t length_bytes)
     /* before sending: carom_client_next may give the call to another thread at once */
     call->progress = CAROM__SENT;
     call->submission.request_bytes = length_bytes;
+    if (call->submission.flags & CAROM__NOTIFY)
+        carom__call_owe(call);
     rc = send(call);
-    if (rc < 0)
+    if (rc < 0) {
         call->progress = CAROM__BEGUN;
+        carom__call_disown(call);
+    }
     return rc;
 }
 
@@ -181,11 +165,20 @@ static bool is_pending(const struct carom_call *call, uint64_t state)
            (phase == CAROM__SUBMITTED || phase == CAROM__RUNNING);
 }
 
+/* Lines that a worker has or had: the reply, which is read next, and the slot and the request,
+ * which are written next, for the call after this one. They travel together, while other things go
+ * on. */
+static void prefetch_outcome(const struct carom_call *call)
+{
+    carom__prefetch_write(call->shared);
+    carom__prefetch_write(call->request);
+    __builtin_prefetch(call->reply);
+}
+
 /* The state word left SUBMITTED and RUNNING: what came of the call? */
 static int conclude(struct carom_call *call, uint64_t state)
 {
     struct carom__lane *lane = &call->client->lane;
-    struct carom__slot *slot = &lane->slots[call->submission.slot];
     if (carom__state_phase(state) != CAROM__DONE ||
         carom__state_generation(state) != call->submission.generation)
         return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u",
@@ -193,15 +186,11 @@ static int conclude(struct carom_call *call, uint64_t state)
     if (carom__state_owner(state) == CAROM__OWNER_CLIENT)
         return over(call, CAROM_CANCELLED);
     /* relaxed: published by DONE, which was loaded with acquire; loaded once, checked below */
-    int32_t status = atomic_load_explicit(&slot->status, memory_order_relaxed);
-    uint64_t bytes = atomic_load_explicit(&slot->reply_bytes, memory_order_relaxed);
+    int32_t status = atomic_load_explicit(&call->shared->status, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&call->shared->reply_bytes, memory_order_relaxed);
     if (bytes > lane->geometry.reply_block_bytes || status < 0 || status > CAROM_UNAUTHENTICATED)
         return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u",
                                       call->submission.slot));
-    /* The next things written are the slot and the request of the next call, which will use this
-     * slot: both lines travel here while the caller reads the reply. */
-    carom__prefetch_write(slot);
-    carom__prefetch_write(request_block(call));
     call->has_reply = true;
     call->reply_bytes = bytes;
     note_extent(call->client, &call->reply_extent, bytes);
@@ -217,11 +206,12 @@ static uint64_t spin(struct carom_call *call, uint64_t state)
     if (!carom__spin_begin(&client->spin, &wait, call->timeout_ns))
         return state;
     while (carom__spin_again(&wait)) {
-        __builtin_prefetch(reply_block(call)); /* travels with the state, not after it */
+        __builtin_prefetch(call->reply); /* travels with the state, not after it */
         state = carom__lane_state(&client->lane, call->submission.slot);
         if (is_pending(call, state))
             continue;
         carom__spin_hit(&client->spin, &wait);
+        prefetch_outcome(call);
         return state;
     }
     carom__spin_miss(&client->spin, &wait);
@@ -249,6 +239,26 @@ static int host_gone(const struct carom_client *client)
     return carom__fail(-EHOSTDOWN, "the service's host died during the call");
 }
 
+/* Nobody repairs anything any more; what is done is done. */
+static int conclude_without_host(struct carom_call *call)
+{
+    uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
+    if (!is_pending(call, state))
+        return conclude(call, state);
+    return over(call, host_gone(call->client));
+}
+
+/* For callers that poll: looks at the control socket now and then. */
+static bool is_host_lost(struct carom_client *client, int64_t now_ns)
+{
+    /* relaxed: when threads look at the same time, one look too many is made */
+    if (now_ns < atomic_load_explicit(&client->next_look_ns, memory_order_relaxed))
+        return false;
+    atomic_store_explicit(&client->next_look_ns, now_ns + CAROM__SLICE_NS,
+                          memory_order_relaxed); /* as above */
+    return carom__client_host_gone(client);
+}
+
 static int sleep_until_done(struct carom_call *call)
 {
     struct carom_client *client = call->client;
@@ -264,12 +274,8 @@ static int sleep_until_done(struct carom_call *call)
                                    left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
         if (rc == -EINTR)
             return carom__fail(rc, "a signal arrived during the call: wait again");
-        if (rc != -ETIMEDOUT || !carom__client_host_gone(client))
-            continue;
-        state = carom__lane_state(&client->lane, call->submission.slot);
-        if (!is_pending(call, state))
-            return conclude(call, state);
-        return over(call, host_gone(client));
+        if (rc == -ETIMEDOUT && carom__client_host_gone(client))
+            return conclude_without_host(call);
     }
 }
 
@@ -282,6 +288,7 @@ int carom_call_wait(struct carom_call *call)
         return call->outcome;
     if (call->progress != CAROM__SENT)
         return carom__fail(-EINVAL, "the call was not submitted");
+    prefetch_outcome(call);
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
     if (is_pending(call, state))
         state = spin(call, state);
@@ -300,17 +307,21 @@ int carom_call_poll(struct carom_call *call)
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
     if (!is_pending(call, state))
         return conclude(call, state);
-    return carom__now_ns() < call->submission.deadline_ns ? -EAGAIN : expire(call);
+    int64_t now_ns = carom__now_ns();
+    if (now_ns >= call->submission.deadline_ns)
+        return expire(call);
+    return is_host_lost(call->client, now_ns) ? conclude_without_host(call) : -EAGAIN;
 }
 
 /* ---------------------------------------------------------------- outcome */
 
 const void *carom_call_reply(struct carom_call *call, size_t *length_bytes)
 {
-    bool ok = call->progress == CAROM__OVER && call->outcome == CAROM_OK;
+    bool ok = call->progress == CAROM__OVER && call->outcome == CAROM_OK &&
+              carom__check_fork(call->client->forks) == 0;
     if (length_bytes != NULL)
         *length_bytes = ok ? call->reply_bytes : 0;
-    return ok ? reply_block(call) : NULL;
+    return ok ? call->reply : NULL;
 }
 
 /* Errors without a record: a call that its client withdrew, or whose worker died. */
@@ -327,6 +338,9 @@ static void describe_without_record(const struct carom_call *call, struct carom_
 
 int carom_call_error(struct carom_call *call, struct carom_error *error)
 {
+    int rc = carom__check_fork(call->client->forks);
+    if (rc < 0)
+        return rc;
     if (call->progress != CAROM__OVER || call->outcome <= 0)
         return carom__fail(-EINVAL, "the call has no error");
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
@@ -339,7 +353,7 @@ int carom_call_error(struct carom_call *call, struct carom_error *error)
         .traceback = "",
     };
     if (call->failure.type == NULL && call->has_reply && call->reply_bytes > 0)
-        carom__failure_read(reply_block(call), call->reply_bytes, &call->failure);
+        carom__failure_read(call->reply, call->reply_bytes, &call->failure);
     if (call->failure.type == NULL) {
         describe_without_record(call, error);
         return 0;
@@ -443,27 +457,6 @@ void carom__call_release(struct carom_call *call)
     free_slot(call);
 }
 
-static void forget_notify(struct carom_call *call)
-{
-    struct carom__completions *completions = &call->client->completions;
-    struct carom_call **link = &completions->first, *before = NULL;
-    pthread_mutex_lock(&completions->lock);
-    if (call->notify)
-        completions->owed--;
-    call->notify = false;
-    if (call->queued) {
-        while (*link != call) {
-            before = *link;
-            link = &before->next_done;
-        }
-        *link = call->next_done;
-        if (completions->last == call)
-            completions->last = before;
-        call->queued = false;
-    }
-    pthread_mutex_unlock(&completions->lock);
-}
-
 /* Leaves a call that still runs: its slot comes back through its completion bit. False: it was
  * done in the last moment. */
 static bool abandon(struct carom_call *call)
@@ -484,7 +477,7 @@ void carom_call_end(struct carom_call *call)
     if (call == NULL || call->client->forks != carom__forks || call->progress == CAROM__IDLE)
         return;
     if (call->notify)
-        forget_notify(call);
+        carom__call_disown(call);
     free(call->failure.type);
     call->failure.type = NULL;
     if (call->progress >= CAROM__SENT && !call->has_reply &&

@@ -94,9 +94,14 @@ static int make_calls(struct carom_client *client, uint32_t slots)
     if (client->calls == NULL || next == NULL)
         return carom__fail(-ENOMEM, "no memory for %u calls", slots);
     memset(client->calls, 0, slots * sizeof *client->calls);
+    const struct carom__geometry *geometry = &client->lane.geometry;
     for (uint32_t slot = 0; slot < slots; slot++) {
-        client->calls[slot].client = client;
-        client->calls[slot].submission.slot = slot;
+        struct carom_call *call = &client->calls[slot];
+        call->client = client;
+        call->submission.slot = slot;
+        call->shared = &client->lane.slots[slot];
+        call->request = client->requests + carom__block_offset(slot, geometry->request_block_bytes);
+        call->reply = client->replies + carom__block_offset(slot, geometry->reply_block_bytes);
     }
     carom__slots_init(&client->slots, next, slots);
     return 0;
@@ -118,7 +123,7 @@ static int join(struct carom_client *client, const struct carom__geometry *geome
     close(requests_fd); /* from here on nobody can map the requests writable again */
     if (read_only_fd < 0)
         return read_only_fd;
-    rc = carom__shake_hands(client->socket, &hello, sizeof hello, read_only_fd, deadline_ns,
+    rc = carom__shake_hands(&client->connection, &hello, sizeof hello, read_only_fd, deadline_ns,
                             &welcome, &fds, 4);
     close(read_only_fd);
     if (rc < 0)
@@ -146,13 +151,13 @@ static int open_client(struct carom_client *client, const char *service, int64_t
     int rc = choose_geometry(options, &geometry);
     client->lane.geometry = geometry;
     if (rc == 0)
-        rc = client->socket = carom__connect(service, deadline_ns);
+        rc = client->connection.socket = carom__connect(service, deadline_ns);
     if (rc >= 0)
         rc = join(client, &geometry, deadline_ns);
     if (rc == 0)
         rc = make_calls(client, geometry.slots);
     if (rc == 0)
-        rc = carom__await_ready(client->directory, client->socket, 1, deadline_ns);
+        rc = carom__await_ready(client->directory, &client->connection, 1, deadline_ns);
     if (rc == 0)
         choose_spin(client, options);
     return rc;
@@ -171,7 +176,7 @@ int carom_client_open(const char *service, int64_t timeout_ns,
     if (opened == NULL)
         return carom__fail(-ENOMEM, "no memory for a client");
     memset(opened, 0, sizeof *opened);
-    opened->socket = -1;
+    opened->connection = (struct carom__connection){-1, -1};
     opened->forks = carom__forks;
     opened->resident_limit_bytes = options.resident_bytes;
     pthread_mutex_init(&opened->completions.lock, NULL);
@@ -202,8 +207,7 @@ void carom_client_close(struct carom_client *client)
         return;
     if (client->forks == carom__forks) /* a child has no mappings: they are not inherited */
         unmap_objects(client);
-    if (client->socket >= 0)
-        close(client->socket);
+    carom__disconnect(&client->connection);
     for (uint32_t slot = 0; client->calls != NULL && slot < client->lane.geometry.slots; slot++)
         free(client->calls[slot].failure.type);
     pthread_mutex_destroy(&client->completions.lock);

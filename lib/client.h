@@ -5,6 +5,7 @@
 #define CAROM_CLIENT_H
 
 #include "carom.h"
+#include "connection.h"
 #include "failure.h"
 #include "lane.h"
 #include "slots.h"
@@ -24,6 +25,9 @@ enum carom__progress {
 struct carom_call {
     _Alignas(CAROM__LINE_BYTES) struct carom_client *client;
     struct carom__submission submission; /* slot for ever, generation for this life */
+    struct carom__slot *shared;          /* its slot */
+    char *request;                       /* its request block */
+    const char *reply;                   /* its reply block */
     enum carom__progress progress;
     int outcome;    /* when OVER: status or negative errno */
     bool has_reply; /* when OVER: the slot is DONE and reply_bytes counts */
@@ -55,7 +59,7 @@ struct carom_client {
     const char *replies; /* read-only mapping */
     struct carom_call *calls;
     uint32_t lane_id;
-    int socket;
+    struct carom__connection connection;
     unsigned forks;
     uint64_t resident_limit_bytes;
     struct carom__spin spin;
@@ -64,19 +68,26 @@ struct carom_client {
     _Atomic uint32_t slot_waiters;   /* threads inside carom_call_begin that found no slot */
     _Atomic uint64_t resident_bytes; /* sum of both extents of all calls */
     _Atomic bool host_gone;
+    _Atomic int64_t next_look_ns; /* of callers that poll, at the control socket */
     struct carom__completions completions;
 };
 
 /** Moves calls whose completion bit is set to the queue, and frees abandoned ones. */
 void carom__client_collect(struct carom_client *client);
 
+/** carom_client_next owes this call from now on, or no longer. */
+void carom__call_owe(struct carom_call *call);
+void carom__call_disown(struct carom_call *call);
+
 /** Frees a call's slot for the next one. */
 void carom__call_release(struct carom_call *call);
 
 /** Sleeps on the lane's event word until something completes or a slot comes back: in slices, so
- *  that the host's death is noticed. `ready` is asked after the sleeper is announced.
+ *  that the host's death is noticed. `ready` is asked after the sleeper is announced; it may bring
+ *  the end of the slice forward.
  *  0, -ETIMEDOUT or -EHOSTDOWN. */
-int carom__client_sleep(struct carom_client *client, bool (*ready)(struct carom_client *),
+int carom__client_sleep(struct carom_client *client,
+                        bool (*ready)(struct carom_client *, int64_t *slice_end_ns),
                         int64_t deadline_ns);
 
 /** Looks whether the host has hung up, remembers it. */

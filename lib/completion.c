@@ -65,26 +65,82 @@ bool carom__client_host_gone(struct carom_client *client)
     /* relaxed: a flag that only ever turns true */
     if (atomic_load_explicit(&client->host_gone, memory_order_relaxed))
         return true;
-    if (!carom__host_is_gone(client->socket))
+    if (!carom__host_is_gone(&client->connection))
         return false;
     atomic_store_explicit(&client->host_gone, true, memory_order_relaxed); /* as above */
     return true;
 }
 
-int carom__client_sleep(struct carom_client *client, bool (*ready)(struct carom_client *),
+int carom__client_sleep(struct carom_client *client,
+                        bool (*ready)(struct carom_client *, int64_t *slice_end_ns),
                         int64_t deadline_ns)
 {
     for (;;) {
         uint32_t event = carom__lane_arm_event(&client->lane);
-        if (ready(client))
+        int64_t now_ns = carom__now_ns();
+        int64_t end_ns = now_ns + CAROM__SLICE_NS;
+        if (ready(client, &end_ns))
             return 0;
         if (carom__client_host_gone(client))
             return carom__fail(-EHOSTDOWN, "the service's host died");
-        int64_t left_ns = deadline_ns - carom__now_ns();
-        if (left_ns <= 0)
+        if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
-        carom__futex_wait(&client->lane.control->event, event,
-                          left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
+        if (end_ns > deadline_ns)
+            end_ns = deadline_ns;
+        if (end_ns > now_ns)
+            carom__futex_wait(&client->lane.control->event, event, end_ns - now_ns);
+    }
+}
+
+/* ---------------------------------------------------------------- CAROM_NOTIFY */
+
+void carom__call_owe(struct carom_call *call)
+{
+    struct carom__completions *completions = &call->client->completions;
+    pthread_mutex_lock(&completions->lock);
+    call->notify = true;
+    completions->owed++;
+    pthread_mutex_unlock(&completions->lock);
+}
+
+static void unlink_queued(struct carom__completions *completions, struct carom_call *call)
+{
+    struct carom_call **link = &completions->first, *before = NULL;
+    while (*link != call) {
+        before = *link;
+        link = &before->next_done;
+    }
+    *link = call->next_done;
+    if (completions->last == call)
+        completions->last = before;
+    call->queued = false;
+}
+
+void carom__call_disown(struct carom_call *call)
+{
+    struct carom__completions *completions = &call->client->completions;
+    pthread_mutex_lock(&completions->lock);
+    if (call->notify)
+        completions->owed--;
+    call->notify = false;
+    if (call->queued)
+        unlink_queued(completions, call);
+    pthread_mutex_unlock(&completions->lock);
+}
+
+/* Calls whose deadline has passed are returned although they still run: their outcome is known.
+ * Brings end_ns forward to the next deadline. */
+static void enqueue_expired(struct carom_client *client, int64_t *end_ns)
+{
+    int64_t now_ns = carom__now_ns();
+    for (uint32_t slot = 0; slot < client->lane.geometry.slots; slot++) {
+        struct carom_call *call = &client->calls[slot];
+        if (!call->notify || call->queued)
+            continue;
+        if (call->submission.deadline_ns <= now_ns)
+            enqueue(&client->completions, call);
+        else if (call->submission.deadline_ns < *end_ns)
+            *end_ns = call->submission.deadline_ns;
     }
 }
 
@@ -114,10 +170,12 @@ static struct carom_call *next_now(struct carom_client *client, uint32_t *owed)
     return call;
 }
 
-static bool has_next(struct carom_client *client)
+static bool has_next(struct carom_client *client, int64_t *end_ns)
 {
     pthread_mutex_lock(&client->completions.lock);
     collect_locked(client);
+    if (client->completions.first == NULL)
+        enqueue_expired(client, end_ns);
     bool ready = client->completions.first != NULL || client->completions.owed == 0;
     pthread_mutex_unlock(&client->completions.lock);
     return ready;

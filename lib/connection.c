@@ -10,6 +10,7 @@
 #include "carom.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +35,10 @@ static int fail_to_connect(int error, const char *service, const struct sockaddr
     case -ECONNREFUSED:
         return carom__fail(error, "no service '%s': nobody listens on %s, its host was killed",
                            service, address->sun_path);
+    case -EAGAIN:
+        return carom__fail(-ETIMEDOUT,
+                           "the host of service '%s' (%s) accepts nobody: is it stopped?", service,
+                           address->sun_path);
     case -EACCES:
         return carom__fail(error, "no permission for service '%s' (%s): it belongs to another user",
                            service, address->sun_path);
@@ -45,10 +50,12 @@ static int fail_to_connect(int error, const char *service, const struct sockaddr
 
 static int connect_once(const struct sockaddr_un *address)
 {
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    /* Not blocking while it connects: a stopped host whose queue is full would hold us for ever. */
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0)
+    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 &&
+        fcntl(fd, F_SETFL, 0) == 0)
         return fd;
     int error = -errno;
     close(fd);
@@ -80,18 +87,9 @@ int carom__connect(const char *service, int64_t deadline_ns)
     }
 }
 
-static int own_pidfd(void)
-{
-#ifdef SYS_pidfd_open
-    return (int)syscall(SYS_pidfd_open, getpid(), 0);
-#else
-    return -1;
-#endif
-}
-
 static int send_hello(int socket, struct carom__hello *hello, size_t hello_bytes, int fd)
 {
-    int fds[2], pidfd = own_pidfd();
+    int fds[2], pidfd = carom__own_pidfd();
     uint32_t count = 0;
     if (pidfd >= 0)
         fds[count++] = pidfd;
@@ -132,10 +130,18 @@ static int refused(const struct carom__refused *message)
     return carom__fail(error, "%.*s", (int)sizeof message->reason, message->reason);
 }
 
-int carom__shake_hands(int socket, struct carom__hello *hello, size_t hello_bytes, int fd,
-                       int64_t deadline_ns, struct carom__welcome *welcome, struct carom__fds *fds,
-                       uint32_t fd_count)
+static bool is_welcome(const struct carom__welcome *answer, int length,
+                       const struct carom__fds *fds, uint32_t fd_count)
 {
+    return carom__is_message(answer, length, CAROM__WELCOME, sizeof *answer) &&
+           fds->count == fd_count + (answer->has_pidfd ? 1 : 0);
+}
+
+int carom__shake_hands(struct carom__connection *connection, struct carom__hello *hello,
+                       size_t hello_bytes, int fd, int64_t deadline_ns,
+                       struct carom__welcome *welcome, struct carom__fds *fds, uint32_t fd_count)
+{
+    const int socket = connection->socket;
     union {
         struct carom__welcome welcome;
         struct carom__refused refused;
@@ -159,22 +165,38 @@ int carom__shake_hands(int socket, struct carom__hello *hello, size_t hello_byte
         carom__close_fds(fds);
         return refused(&answer.refused);
     }
-    if (!carom__is_message(&answer, length, CAROM__WELCOME, sizeof answer.welcome) ||
-        fds->count != fd_count) {
+    if (!is_welcome(&answer.welcome, length, fds, fd_count)) {
         carom__close_fds(fds);
         return carom__fail(-EPROTO, "the host's answer is not one of carom %s", carom_version());
     }
     *welcome = answer.welcome;
+    if (welcome->has_pidfd)
+        connection->host_pidfd = carom__take_fd(fds, fd_count);
     return 0;
 }
 
-bool carom__host_is_gone(int socket)
+bool carom__host_is_gone(const struct carom__connection *connection)
 {
-    struct pollfd poller = {.fd = socket, .events = 0};
-    return poll(&poller, 1, 0) > 0 && (poller.revents & (POLLHUP | POLLERR)) != 0;
+    struct pollfd pollers[] = {
+        {.fd = connection->socket, .events = 0},
+        {.fd = connection->host_pidfd, .events = POLLIN}, /* -1: poll passes over it */
+    };
+    if (poll(pollers, 2, 0) <= 0)
+        return false;
+    return (pollers[0].revents & (POLLHUP | POLLERR)) != 0 || pollers[1].revents != 0;
 }
 
-int carom__await_ready(struct carom__directory *directory, int socket, uint32_t workers,
+void carom__disconnect(struct carom__connection *connection)
+{
+    if (connection->socket >= 0)
+        close(connection->socket);
+    if (connection->host_pidfd >= 0)
+        close(connection->host_pidfd);
+    connection->socket = connection->host_pidfd = -1;
+}
+
+int carom__await_ready(struct carom__directory *directory,
+                       const struct carom__connection *connection, uint32_t workers,
                        int64_t deadline_ns)
 {
     for (;;) {
@@ -188,7 +210,7 @@ int carom__await_ready(struct carom__directory *directory, int socket, uint32_t 
         uint32_t count = atomic_load_explicit(&directory->worker_count, memory_order_relaxed);
         if (count >= workers)
             return 0;
-        if (socket >= 0 && carom__host_is_gone(socket))
+        if (connection != NULL && carom__host_is_gone(connection))
             return carom__fail(-EHOSTDOWN, "the host died while its workers were awaited");
         int64_t left_ns = deadline_ns - carom__now_ns();
         if (left_ns <= 0)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 union fd_space {
@@ -21,6 +22,15 @@ void carom__header_set(struct carom__header *header, enum carom__message_type ty
         .protocol = CAROM__PROTOCOL,
         .size_bytes = (uint32_t)bytes,
     };
+}
+
+int carom__own_pidfd(void)
+{
+#ifdef SYS_pidfd_open
+    return (int)syscall(SYS_pidfd_open, getpid(), 0);
+#else
+    return -1;
+#endif
 }
 
 static void attach_fds(struct msghdr *message, union fd_space *space, const int *fds,
@@ -80,19 +90,21 @@ int carom__receive(int socket, void *buffer, size_t capacity, struct carom__fds 
         .msg_iov = &part,
         .msg_iovlen = 1,
         .msg_control = &space,
-        .msg_controllen = sizeof space,
+        /* CMSG_LEN, not CMSG_SPACE: what is left by alignment would hold one descriptor more */
+        .msg_controllen = CMSG_LEN(sizeof(int) * CAROM__MESSAGE_FDS),
     };
     ssize_t length;
     fds->count = 0;
     do {
         length = recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
     } while (length < 0 && errno == EINTR);
-    if (length <= 0)
-        return length == 0 ? -ECONNRESET : -errno;
+    if (length < 0)
+        return -errno;
     detach_fds(&header, fds);
-    int rc = (header.msg_flags & MSG_CTRUNC)  ? -EMFILE
-             : (header.msg_flags & MSG_TRUNC) ? -EPROTO
-                                              : check_envelope(buffer, length);
+    int rc = length == 0                       ? -ECONNRESET
+             : (header.msg_flags & MSG_CTRUNC) ? -EMFILE
+             : (header.msg_flags & MSG_TRUNC)  ? -EPROTO
+                                               : check_envelope(buffer, length);
     if (rc == 0)
         return (int)length;
     carom__close_fds(fds);

@@ -21,7 +21,7 @@
 
 #define CAROM__MAGIC UINT32_C(0x314d5243) /* "CRM1" */
 #define CAROM__REASON_BYTES 256u
-#define CAROM__MESSAGE_FDS 4u
+#define CAROM__MESSAGE_FDS 5u
 
 enum carom__message_type {
     CAROM__HELLO = 1,
@@ -53,11 +53,13 @@ struct carom__hello {
 };
 
 /** fds, client: lane control, replies (read-only), bell, directory. Worker: bell, directory,
- *  statistics. Observer: directory, statistics (read-only). */
+ *  statistics. Observer: directory, statistics (read-only). Then the host's pidfd if it has one. */
 struct carom__welcome {
     struct carom__header header;
     uint32_t id; /* of the lane, or of the worker */
     uint32_t epoch;
+    uint32_t has_pidfd;
+    uint32_t reserved;
 };
 
 struct carom__refused {
@@ -85,7 +87,7 @@ struct carom__poisoned {
 
 static_assert(sizeof(struct carom__header) == 16, "header");
 static_assert(sizeof(struct carom__hello) == 64, "hello");
-static_assert(sizeof(struct carom__welcome) == 24, "welcome");
+static_assert(sizeof(struct carom__welcome) == 32, "welcome");
 static_assert(sizeof(struct carom__refused) == 276, "refused");
 static_assert(sizeof(struct carom__lane_news) == 56, "lane_news");
 
@@ -101,6 +103,9 @@ struct carom__fds {
 
 /** Fills a header. */
 void carom__header_set(struct carom__header *header, enum carom__message_type type, size_t bytes);
+
+/** A pidfd of this process; -1 where the kernel has none. */
+int carom__own_pidfd(void);
 
 /** Sends one whole message. 0 or a negative errno (-EAGAIN: would block). Never raises SIGPIPE. */
 int carom__send(int socket, const void *message, size_t bytes, const int *fds, uint32_t fd_count,

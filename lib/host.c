@@ -14,12 +14,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,18 +38,58 @@ static bool is_current(int fd, const char *path)
            locked.st_dev == named.st_dev;
 }
 
+/* A record lock belongs to the process alone: children that it forks neither inherit the lock nor
+ * keep it after the process is killed. For the same reason it does not keep this process from
+ * locking twice, and closing any descriptor of the file gives it up: hence the list of own hosts.
+ * */
+static pthread_mutex_t own_hosts_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct carom_host *own_hosts;
+
+static bool list_name(struct carom_host *host)
+{
+    pthread_mutex_lock(&own_hosts_lock);
+    struct carom_host *other = own_hosts;
+    while (other != NULL && strcmp(other->address.sun_path, host->address.sun_path) != 0)
+        other = other->next;
+    if (other == NULL) {
+        host->next = own_hosts;
+        own_hosts = host;
+        host->listed = true;
+    }
+    pthread_mutex_unlock(&own_hosts_lock);
+    return other == NULL;
+}
+
+static void unlist_name(struct carom_host *host)
+{
+    pthread_mutex_lock(&own_hosts_lock);
+    struct carom_host **link = &own_hosts;
+    while (*link != host)
+        link = &(*link)->next;
+    *link = host->next;
+    pthread_mutex_unlock(&own_hosts_lock);
+}
+
+static int fail_served(const struct carom_host *host)
+{
+    return carom__fail(-EADDRINUSE, "service '%s' is already served by another host (%s)",
+                       host->name, host->address.sun_path);
+}
+
 /* The lock tells a live host from the socket of a killed one: the kernel drops it at death. */
 static int lock_name(struct carom_host *host)
 {
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (!list_name(host))
+        return fail_served(host);
     snprintf(host->lock_path, sizeof host->lock_path, "%s.lock", host->address.sun_path);
     for (;;) {
         int fd = open(host->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
             return carom__fail(-errno, "cannot create %s: %s", host->lock_path, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (fcntl(fd, F_SETLK, &whole) != 0) {
             close(fd);
-            return carom__fail(-EADDRINUSE, "service '%s' is already served by another host (%s)",
-                               host->name, host->address.sun_path);
+            return fail_served(host);
         }
         if (is_current(fd, host->lock_path)) {
             host->lock_fd = fd;
@@ -125,6 +165,7 @@ static int make_loop(struct carom_host *host)
     if (host->epoll_fd < 0 || host->stop_fd < 0 || host->reserve_fd < 0)
         return carom__fail_errno(-errno, "cannot create the host's event loop");
     int rc = watch(host, host->listen_fd, &host->listen_fd);
+    host->listening = rc == 0;
     return rc < 0 ? rc : watch(host, host->stop_fd, &host->stop_fd);
 }
 
@@ -185,6 +226,7 @@ int carom_host_open(const char *service, const struct carom_host_options *option
     opened->lock_fd = opened->listen_fd = opened->epoll_fd = opened->stop_fd = -1;
     opened->reserve_fd = opened->bell_fd = opened->directory_fd = opened->directory_ro_fd = -1;
     opened->statistics_fd = opened->statistics_ro_fd = -1;
+    opened->pidfd = carom__own_pidfd();
     opened->forks = carom__forks;
     int rc = open_host(opened, service, options);
     if (rc < 0) {
@@ -247,6 +289,8 @@ int carom_host_run(struct carom_host *host)
 void carom_host_stop(struct carom_host *host)
 {
     uint64_t one = 1;
+    if (host->forks != carom__forks) /* a child shares the eventfd, but this is not its host */
+        return;
     int error = errno; /* signal handlers must leave errno alone */
     ssize_t written = write(host->stop_fd, &one, sizeof one);
     (void)written; /* fails only when the counter is full: then the host has been told */
@@ -255,7 +299,10 @@ void carom_host_stop(struct carom_host *host)
 
 int carom_host_wait_ready(struct carom_host *host, uint32_t workers, int64_t timeout_ns)
 {
-    return carom__await_ready(host->directory, -1, workers, carom__deadline_ns(timeout_ns));
+    int rc = carom__check_fork(host->forks);
+    return rc < 0
+               ? rc
+               : carom__await_ready(host->directory, NULL, workers, carom__deadline_ns(timeout_ns));
 }
 
 /* ---------------------------------------------------------------- closing */
@@ -309,7 +356,10 @@ void carom_host_close(struct carom_host *host)
     close_fd(host->directory_ro_fd);
     close_fd(host->statistics_fd);
     close_fd(host->statistics_ro_fd);
+    close_fd(host->pidfd);
     close_fd(host->lock_fd);
+    if (host->listed && host->forks == carom__forks)
+        unlist_name(host);
     free(host->allowed_uids);
     free(host);
 }

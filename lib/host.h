@@ -33,6 +33,7 @@ struct carom__peer {
     pid_t pid;
     uid_t uid;
     int64_t connected_ns;
+    bool greeted;                     /* has said HELLO, or will not any more */
     bool gone;                        /* closed; freed when the batch of events is through */
     struct carom__host_lane *lane;    /* client */
     uint32_t owner;                   /* worker: carom__owner */
@@ -43,12 +44,16 @@ struct carom__peer {
 struct carom_host {
     struct sockaddr_un address;
     char lock_path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
+    struct carom_host *next; /* in the list of this process's hosts */
     char name[CAROM__SERVICE_NAME_BYTES];
     int lock_fd;
     int listen_fd;
     int epoll_fd;
     int stop_fd;    /* eventfd */
     int reserve_fd; /* given up to refuse a peer when descriptors run out */
+    int pidfd;      /* of this process, for the peers; -1 where the kernel has none */
+    bool listed;    /* in the list of this process's hosts */
+    bool listening; /* listen_fd is in epoll with events */
     unsigned forks;
     int bell_fd, directory_fd, directory_ro_fd, statistics_fd, statistics_ro_fd;
     struct carom__bell *bell;

@@ -142,7 +142,10 @@ void carom__host_tell_all(struct carom_host *host, uint32_t lane)
 void carom__host_recover(struct carom_host *host, uint32_t owner)
 {
     for (uint32_t lane = 0; lane < host->max_clients; lane++) {
-        if (host->clients[lane] != NULL)
-            carom__lane_recover(&host->clients[lane]->lane->lane, owner);
+        if (host->clients[lane] == NULL)
+            continue;
+        carom__lane_recover(&host->clients[lane]->lane->lane, owner);
+        /* it may have died between clearing this bit and looking at the lane again */
+        carom__bell_set_ready(host->bell, lane);
     }
 }

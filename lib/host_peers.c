@@ -83,8 +83,6 @@ static int welcome_stranger(struct carom_host *host, int socket)
     int rc = check_credentials(host, socket, &credentials);
     if (rc < 0)
         return rc;
-    if (host->greeting >= GREETING_MOST)
-        return carom__fail(-EAGAIN, "too many peers are connecting at once: try again");
     struct carom__peer *peer = new_peer(socket, &credentials);
     if (peer == NULL)
         return carom__fail(-ENOMEM, "the host has no memory for another peer");
@@ -120,9 +118,30 @@ static void refuse_for_lack_of_fds(struct carom_host *host)
     host->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+/* While too many are silent the others wait in the socket's queue. */
+static void listen_or_not(struct carom_host *host)
+{
+    bool wanted = host->greeting < GREETING_MOST;
+    if (wanted == host->listening)
+        return;
+    struct epoll_event event = {.events = wanted ? EPOLLIN : 0, .data.ptr = &host->listen_fd};
+    epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, host->listen_fd, &event);
+    host->listening = wanted;
+}
+
+/* The peer has said its first word, or will not any more. */
+static void is_greeted(struct carom_host *host, struct carom__peer *peer)
+{
+    if (peer->greeted)
+        return;
+    peer->greeted = true;
+    host->greeting--;
+    listen_or_not(host);
+}
+
 void carom__host_accept(struct carom_host *host)
 {
-    for (;;) {
+    while (host->greeting < GREETING_MOST) {
         int socket = accept4(host->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (socket >= 0) {
             greet(host, socket);
@@ -133,6 +152,7 @@ void carom__host_accept(struct carom_host *host)
             return;
         }
     }
+    listen_or_not(host);
 }
 
 /* ---------------------------------------------------------------- HELLO */
@@ -211,11 +231,17 @@ static void count_peers(struct carom_host *host)
     carom__host_changed(host);
 }
 
-static int send_welcome(struct carom__peer *peer, const int *fds, uint32_t count)
+static int send_welcome(const struct carom_host *host, const struct carom__peer *peer,
+                        const int *fds, uint32_t count)
 {
-    struct carom__welcome message = {.id = peer->id, .epoch = peer->owner >> 16};
+    struct carom__welcome message = {
+        .id = peer->id, .epoch = peer->owner >> 16, .has_pidfd = host->pidfd >= 0};
+    int all[CAROM__MESSAGE_FDS];
+    memcpy(all, fds, count * sizeof fds[0]);
+    if (message.has_pidfd)
+        all[count++] = host->pidfd;
     carom__header_set(&message.header, CAROM__WELCOME, sizeof message);
-    int rc = carom__send(peer->socket, &message, sizeof message, fds, count, false);
+    int rc = carom__send(peer->socket, &message, sizeof message, all, count, false);
     return rc < 0 ? carom__fail_errno(rc, "the host cannot send its welcome") : 0;
 }
 
@@ -263,7 +289,7 @@ static int welcome_client(struct carom_host *host, struct carom__peer *peer)
     if (replies_ro < 0)
         return replies_ro;
     int fds[] = {peer->lane->control_fd, replies_ro, host->bell_fd, host->directory_ro_fd};
-    int rc = send_welcome(peer, fds, 4);
+    int rc = send_welcome(host, peer, fds, 4);
     close(replies_ro);
     return rc;
 }
@@ -304,31 +330,40 @@ static bool is_name(const struct carom__method_entry *entry)
     return entry->name[0] != '\0' && memchr(entry->name, '\0', sizeof entry->name) != NULL;
 }
 
-static int enter_method(struct carom_host *host, const struct carom__method_entry *entry)
+static bool is_entered(const struct carom__directory *directory, uint32_t count,
+                       const struct carom__method_entry *entry)
 {
-    struct carom__directory *directory = host->directory;
-    /* relaxed: only the host writes it */
-    uint32_t count = atomic_load_explicit(&directory->method_count, memory_order_relaxed);
     for (uint32_t i = 0; i < count; i++) {
         if (strcmp(directory->methods[i].name, entry->name) == 0)
-            return 0;
+            return true;
     }
-    if (count == CAROM__MAX_METHODS)
-        return carom__fail(-ENOSPC, "the service has its %u methods already", CAROM__MAX_METHODS);
-    directory->methods[count] = *entry;
-    /* release: the name is complete before the count covers it */
-    atomic_store_explicit(&directory->method_count, count + 1, memory_order_release);
-    return 0;
+    return false;
 }
 
+/* All or none: the names are checked before the first is entered. */
 static int enter_methods(struct carom_host *host, const struct carom__hello *hello)
 {
     const struct carom__method_entry *entries = (const void *)(hello + 1);
-    int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < hello->method_count; i++)
-        rc = is_name(&entries[i]) ? enter_method(host, &entries[i])
-                                  : carom__fail(-EPROTO, "a method name in HELLO is not valid");
-    return rc;
+    struct carom__directory *directory = host->directory;
+    /* relaxed: only the host writes it */
+    uint32_t count = atomic_load_explicit(&directory->method_count, memory_order_relaxed);
+    uint32_t fresh = 0;
+    for (uint32_t i = 0; i < hello->method_count; i++) {
+        if (!is_name(&entries[i]))
+            return carom__fail(-EPROTO, "a method name in HELLO is not valid");
+        fresh += !is_entered(directory, count, &entries[i]);
+    }
+    if (count + fresh > CAROM__MAX_METHODS)
+        return carom__fail(-ENOSPC,
+                           "the service has room for %u methods; %u more than that are asked",
+                           CAROM__MAX_METHODS, count + fresh - CAROM__MAX_METHODS);
+    for (uint32_t i = 0; i < hello->method_count; i++) {
+        if (!is_entered(directory, count, &entries[i]))
+            directory->methods[count++] = entries[i];
+    }
+    /* release: the names are complete before the count covers them */
+    atomic_store_explicit(&directory->method_count, count, memory_order_release);
+    return 0;
 }
 
 static uint32_t next_epoch(struct carom_host *host, uint32_t worker)
@@ -350,8 +385,11 @@ static int admit_worker(struct carom_host *host, struct carom__peer *peer,
     peer->id = (uint32_t)id;
     peer->owner = carom__owner(peer->id, next_epoch(host, peer->id));
     host->workers[id] = peer;
+    memset(&host->statistics->workers[id], 0, sizeof host->statistics->workers[id]);
+    enter(&host->directory->workers[id], peer);
+    count_peers(host); /* before WELCOME: who has joined finds itself counted */
     int fds[] = {host->bell_fd, host->directory_ro_fd, host->statistics_fd};
-    rc = send_welcome(peer, fds, 3);
+    rc = send_welcome(host, peer, fds, 3);
     if (rc < 0)
         return rc;
     for (uint32_t lane = 0; lane < host->max_clients; lane++) {
@@ -359,9 +397,9 @@ static int admit_worker(struct carom_host *host, struct carom__peer *peer,
             peer->news[lane / 64] |= UINT64_C(1) << (lane % 64);
     }
     carom__host_flush(host, peer);
-    memset(&host->statistics->workers[id], 0, sizeof host->statistics->workers[id]);
-    enter(&host->directory->workers[id], peer);
-    count_peers(host);
+    /* The worker may have looked at its socket, and gone to sleep, before the lanes were there. */
+    carom__host_changed(host);
+    carom__bell_wake_worker(host->bell, peer->id);
     return 0;
 }
 
@@ -369,7 +407,7 @@ static int admit_observer(struct carom_host *host, struct carom__peer *peer)
 {
     int fds[] = {host->directory_ro_fd, host->statistics_ro_fd};
     peer->role = CAROM__OBSERVER;
-    return send_welcome(peer, fds, 2);
+    return send_welcome(host, peer, fds, 2);
 }
 
 static int admit(struct carom_host *host, struct carom__peer *peer,
@@ -404,10 +442,9 @@ static void receive_hello(struct carom_host *host, struct carom__peer *peer)
     if (rc == 0)
         rc = admit(host, peer, hello, &fds);
     carom__close_fds(&fds);
+    is_greeted(host, peer);
     if (rc < 0)
         refuse(host, peer, rc);
-    else
-        host->greeting--;
 }
 
 /* ---------------------------------------------------------------- later messages */
@@ -488,9 +525,8 @@ void carom__host_bury(struct carom_host *host, struct carom__peer *peer)
     peer->gone = true;
     unwatch(host, peer->socket);
     unwatch(host, peer->pidfd);
-    if (peer->role == 0)
-        host->greeting--;
-    else if (peer->role == CAROM__CLIENT)
+    is_greeted(host, peer);
+    if (peer->role == CAROM__CLIENT)
         bury_client(host, peer);
     else if (peer->role == CAROM__WORKER)
         bury_worker(host, peer);
@@ -503,7 +539,7 @@ void carom__host_expire(struct carom_host *host)
     int64_t now_ns = carom__now_ns();
     for (struct carom__peer *peer = host->peers; host->greeting > 0 && peer != NULL;
          peer = peer->next) {
-        if (peer->role != 0 || peer->gone || now_ns - peer->connected_ns < GREETING_NS)
+        if (peer->greeted || peer->gone || now_ns - peer->connected_ns < GREETING_NS)
             continue;
         refuse(host, peer, carom__fail(-ETIMEDOUT, "no HELLO came within 5 seconds"));
     }

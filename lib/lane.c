@@ -58,31 +58,35 @@ static bool is_live(const struct carom__lane *lane, uint64_t cell)
 }
 
 /* Takes the cell under head away: drops it if its call is over, carries it to the end of the ring
- * if the call still waits (a second cell of one call is harmless: one claim succeeds). */
-static void clear_head(struct carom__lane *lane, struct carom__producer *producer)
+ * if the call still waits. Only the thread that moved head carries. For a moment the call is in no
+ * ring; the thread that is about to publish it can only die together with its client.
+ * Returns how many calls were carried. */
+static int clear_head(struct carom__lane *lane, struct carom__producer *producer)
 {
     uint64_t position, cell;
     if (!carom__ring_peek(&lane->ring, &position, &cell)) {
         carom__yield(); /* another thread of this process has the ticket and is about to store */
-        return;
+        return 0;
     }
-    if (is_live(lane, cell))
-        carom__ring_publish(&lane->ring, carom__ring_ticket(producer), carom__cell_generation(cell),
-                            carom__cell_slot(cell));
-    carom__ring_advance(&lane->ring, position);
+    if (!carom__ring_advance(&lane->ring, position) || !is_live(lane, cell))
+        return 0;
+    carom__ring_publish(&lane->ring, carom__ring_ticket(producer), carom__cell_generation(cell),
+                        carom__cell_slot(cell));
+    return 1;
 }
 
 /* At most a quarter of the cells can be live, so a ring that is half full holds stale ones, left by
- * cancelled calls that no worker has stepped over yet. */
+ * cancelled calls that no worker has stepped over yet. Returns how many calls were carried to the
+ * end, or -EPROTO. */
 static int make_room(struct carom__lane *lane, struct carom__producer *producer)
 {
-    for (;;) {
+    for (int carried = 0;;) {
         enum carom__room room = carom__ring_room(&lane->ring, producer);
         if (room == CAROM__ROOM)
-            return 0;
+            return carried;
         if (room == CAROM__ROOM_NONSENSE)
             return -EPROTO;
-        clear_head(lane, producer);
+        carried += clear_head(lane, producer);
     }
 }
 
@@ -102,9 +106,9 @@ int carom__lane_submit(struct carom__lane *lane, struct carom__producer *produce
 {
     const uint32_t index = submission->slot, generation = submission->generation;
     struct carom__slot *slot = &lane->slots[index];
-    int rc = make_room(lane, producer);
-    if (rc < 0)
-        return rc;
+    int carried = make_room(lane, producer);
+    if (carried < 0)
+        return carried;
     const uint64_t position = submission->position = carom__ring_ticket(producer);
     /* relaxed: the fields are published by the release of SUBMITTED below */
     atomic_store_explicit(&slot->deadline_ns, submission->deadline_ns, memory_order_relaxed);
@@ -115,7 +119,7 @@ int carom__lane_submit(struct carom__lane *lane, struct carom__producer *produce
     atomic_store_explicit(&slot->state, state | submission->flags, memory_order_release);
     /* from here on the call may be over and its structure in use again: copies only */
     carom__ring_publish(&lane->ring, position, generation, index);
-    return 1 + (int)published_after(lane, position);
+    return 1 + carried + (int)published_after(lane, position);
 }
 
 bool carom__lane_withdraw(struct carom__lane *lane, uint32_t slot, uint32_t generation)
@@ -235,10 +239,22 @@ bool carom__lane_has_work(struct carom__lane *lane)
     return true;
 }
 
+/* Whether a state word is as the worker that claimed left it, flags aside. */
+static bool is_running(uint64_t state, const struct carom__claim *claim)
+{
+    return carom__state_phase(state) == CAROM__RUNNING &&
+           carom__state_owner(state) == claim->owner &&
+           carom__state_generation(state) == claim->generation;
+}
+
 int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *claim, int32_t status,
                        uint64_t reply_bytes)
 {
     struct carom__slot *slot = &lane->slots[claim->slot];
+    carom__prefetch_write(slot); /* the client, who looks at it, has made the line shared */
+    /* relaxed: a look before the fields are touched; the exchange below decides */
+    if (!is_running(atomic_load_explicit(&slot->state, memory_order_relaxed), claim))
+        return -EPROTO;
     /* relaxed: published by the release of DONE below */
     atomic_store_explicit(&slot->reply_bytes, reply_bytes, memory_order_relaxed);
     atomic_store_explicit(&slot->status, status, memory_order_relaxed);
@@ -246,9 +262,7 @@ int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *clai
      * acted on. An exchange that keeps the flags the client adds: RUNNING ^ 1 = DONE */
     uint64_t before = atomic_fetch_xor_explicit(&slot->state, CAROM__RUNNING ^ CAROM__DONE,
                                                 memory_order_acq_rel);
-    if (carom__state_phase(before) != CAROM__RUNNING ||
-        carom__state_owner(before) != claim->owner ||
-        carom__state_generation(before) != claim->generation)
+    if (!is_running(before, claim))
         return -EPROTO;
     if (before & CAROM__WAITER)
         carom__futex_wake((_Atomic uint32_t *)&slot->state, 1);
@@ -331,5 +345,7 @@ uint32_t carom__lane_recover(struct carom__lane *lane, uint32_t owner)
         repeat_wakes(lane, index);
     }
     carom__lane_ring_event(lane);
+    /* The dead may have taken the sleepers' bit and died before it woke them. */
+    carom__futex_wake(&lane->control->event, INT_MAX);
     return failed;
 }

@@ -15,7 +15,7 @@
 struct carom_observer {
     struct carom__directory *directory;
     struct carom__statistics *statistics;
-    int socket;
+    struct carom__connection connection;
     unsigned forks;
 };
 
@@ -25,10 +25,10 @@ static int open_observer(struct carom_observer *observer, const char *service)
     struct carom__welcome welcome;
     struct carom__fds fds;
     int64_t now_ns = carom_now_ns();
-    int rc = observer->socket = carom__connect(service, now_ns);
+    int rc = observer->connection.socket = carom__connect(service, now_ns);
     if (rc >= 0)
-        rc = carom__shake_hands(observer->socket, &hello, sizeof hello, -1, now_ns, &welcome, &fds,
-                                2);
+        rc = carom__shake_hands(&observer->connection, &hello, sizeof hello, -1, now_ns, &welcome,
+                                &fds, 2);
     if (rc < 0)
         return rc;
     observer->directory = carom__segment_map(fds.fd[0], sizeof *observer->directory, false);
@@ -46,7 +46,7 @@ int carom_observer_open(const char *service, struct carom_observer **observer)
     struct carom_observer *opened = calloc(1, sizeof *opened);
     if (opened == NULL)
         return carom__fail(-ENOMEM, "no memory for an observer");
-    opened->socket = -1;
+    opened->connection = (struct carom__connection){-1, -1};
     opened->forks = carom__forks;
     int rc = open_observer(opened, service);
     if (rc < 0) {
@@ -65,8 +65,7 @@ void carom_observer_close(struct carom_observer *observer)
         carom__segment_unmap(observer->directory, sizeof *observer->directory);
         carom__segment_unmap(observer->statistics, sizeof *observer->statistics);
     }
-    if (observer->socket >= 0)
-        close(observer->socket);
+    carom__disconnect(&observer->connection);
     free(observer);
 }
 
@@ -76,7 +75,7 @@ int carom_observer_service(struct carom_observer *observer, struct carom_service
     int rc = carom__check_fork(observer->forks);
     if (rc < 0)
         return rc;
-    if (carom__host_is_gone(observer->socket))
+    if (carom__host_is_gone(&observer->connection))
         return carom__fail(-EHOSTDOWN, "the service's host died");
     /* relaxed, all of them: a picture of the moment, each field by itself */
     *info = (struct carom_service_info){

@@ -17,6 +17,8 @@ int carom_request_method(const struct carom_request *request)
 
 const void *carom_request_data(const struct carom_request *request, size_t *length_bytes)
 {
+    if (carom__check_fork(request->worker->forks) < 0)
+        return NULL;
     if (length_bytes != NULL)
         *length_bytes = request->claim.request_bytes;
     return carom__request_blocks(request)->request;
@@ -24,6 +26,8 @@ const void *carom_request_data(const struct carom_request *request, size_t *leng
 
 void *carom_request_reply_block(struct carom_request *request, size_t *capacity_bytes)
 {
+    if (carom__check_fork(request->worker->forks) < 0)
+        return NULL;
     if (capacity_bytes != NULL)
         *capacity_bytes = request->lane->lane.geometry.reply_block_bytes;
     return carom__request_blocks(request)->reply;
@@ -43,6 +47,9 @@ void carom__request_finish(struct carom_request *request, int status, size_t rep
 int carom_request_reply(struct carom_request *request, size_t length_bytes)
 {
     uint64_t capacity = request->lane->lane.geometry.reply_block_bytes;
+    int rc = carom__check_fork(request->worker->forks);
+    if (rc < 0)
+        return rc;
     if (length_bytes > capacity)
         return carom__fail(-EMSGSIZE,
                            "reply of %zu bytes is larger than the client's reply block of %llu: "
@@ -56,7 +63,7 @@ int carom_request_reply(struct carom_request *request, size_t length_bytes)
 void carom_request_fail(struct carom_request *request, int status, const char *type,
                         const char *message, const char *traceback)
 {
-    if (!request->open)
+    if (!request->open || carom__check_fork(request->worker->forks) < 0)
         return;
     if (status <= CAROM_OK || status > CAROM_UNAUTHENTICATED)
         status = CAROM_UNKNOWN;
@@ -68,6 +75,8 @@ void carom_request_fail(struct carom_request *request, int status, const char *t
 
 bool carom_request_cancelled(const struct carom_request *request)
 {
+    if (carom__check_fork(request->worker->forks) < 0)
+        return true;
     uint64_t state = carom__lane_flags(&request->lane->lane, request->claim.slot);
     return (state & (CAROM__CANCEL | CAROM__ABANDONED)) != 0;
 }
@@ -135,6 +144,8 @@ int carom_request_detach(struct carom_request *request, enum carom_block which, 
     size_t stride = carom__block_stride(block_bytes);
     const char *block = is_request ? blocks->request : blocks->reply;
     char *pages = carom__block_pages(block);
+    if (carom__check_fork(request->worker->forks) < 0)
+        return -ECHILD;
     if (length_bytes == 0 || length_bytes > block_bytes)
         return carom__fail(-EINVAL, "cannot detach %zu bytes of a block of %zu", length_bytes,
                            block_bytes);

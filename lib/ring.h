@@ -68,8 +68,11 @@ static inline enum carom__room carom__ring_room(const struct carom__ring *ring,
     seen = atomic_load_explicit(ring->head, memory_order_acquire);
     /* relaxed: tail again, because head may have passed the older value */
     tail = atomic_load_explicit(&producer->tail, memory_order_relaxed);
+    /* Only if head stands still: other threads may have moved both between the two looks.
+     * relaxed: compared only */
     if (tail - seen > cells)
-        return CAROM__ROOM_NONSENSE;
+        return atomic_load_explicit(ring->head, memory_order_relaxed) == seen ? CAROM__ROOM_NONSENSE
+                                                                              : CAROM__NO_ROOM;
     atomic_store_explicit(&producer->head_seen, seen, memory_order_relaxed); /* own hint */
     return tail - seen < cells / 2 ? CAROM__ROOM : CAROM__NO_ROOM;
 }
@@ -128,14 +131,14 @@ static inline bool carom__ring_moved(const struct carom__ring *ring, uint64_t po
     return atomic_load_explicit(ring->head, memory_order_relaxed) != position;
 }
 
-/** Moves head past a position whose call is claimed, cancelled or nonsense. Failure means that
- *  somebody else did. */
-static inline void carom__ring_advance(const struct carom__ring *ring, uint64_t position)
+/** Moves head past a position whose call is claimed, cancelled or nonsense. False: somebody else
+ *  did. */
+static inline bool carom__ring_advance(const struct carom__ring *ring, uint64_t position)
 {
     /* release: this consumer's reading of the cell and its claim come first; pairs with peek and
      * carom__ring_has_room. relaxed on failure: nothing is used */
-    atomic_compare_exchange_strong_explicit(ring->head, &position, position + 1,
-                                            memory_order_release, memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(ring->head, &position, position + 1,
+                                                   memory_order_release, memory_order_relaxed);
 }
 
 #endif

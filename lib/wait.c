@@ -33,13 +33,11 @@ int64_t carom__now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* The clock of the last tick, which costs half of a reading of the hardware, one tick added so that
- * it is never early. */
-static int64_t coarse_now_ns(void)
+int64_t carom__coarse_now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + TICK_MOST_NS;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 int64_t carom_now_ns(void)
@@ -52,7 +50,8 @@ int64_t carom__deadline_ns(int64_t timeout_ns)
     int64_t deadline_ns;
     if (timeout_ns < 0)
         return INT64_MAX;
-    int64_t now_ns = timeout_ns < COARSE_FROM_NS ? carom__now_ns() : coarse_now_ns();
+    int64_t now_ns = timeout_ns < COARSE_FROM_NS ? carom__now_ns()
+                                                 : carom__coarse_now_ns() + TICK_MOST_NS;
     return __builtin_add_overflow(now_ns, timeout_ns, &deadline_ns) ? INT64_MAX : deadline_ns;
 }
 

@@ -56,6 +56,9 @@ static inline void carom__prefetch_write(const void *address)
 
 int64_t carom__now_ns(void);
 
+/** The same clock as it was at the kernel's last tick, up to 10 ms ago: half the price. */
+int64_t carom__coarse_now_ns(void);
+
 /** now + timeout, or INT64_MAX for a negative timeout (none) or an overflow. Timeouts of 200 ms and
  *  more are measured with the clock of the last tick: up to 10 ms later, never earlier. */
 int64_t carom__deadline_ns(int64_t timeout_ns);

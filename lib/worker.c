@@ -6,11 +6,11 @@
  * as it paid recently; then say "parked", look once more, sleep on the own park word.
  *
  * Time. Reading the clock costs as much as the rest of a short call, so it is read
- *   - before a call whose deadline is less than FAR_NS away, always;
+ *   - before a call whose deadline is less than FAR_NS away;
  *   - before and after a call that is timed for the statistics: every one while calls take longer
  *     than SHORT_NS, else every SAMPLE-th, counted SAMPLE times;
  *   - while spinning, every CAROM__HOT_POLLS looks.
- * So a far deadline is judged by a reading that is at most SAMPLE short calls old. */
+ * Otherwise the clock of the last tick does, which is late by a tick at most and costs half. */
 #include "worker.h"
 
 #include "connection.h"
@@ -32,8 +32,9 @@
 #define SHORT_NS INT64_C(2000)
 /** One of so many short calls is timed, for all of them. */
 #define SAMPLE 16u
-/** Deadlines nearer than this are judged by a fresh reading of the clock. */
-#define FAR_NS INT64_C(1000000000)
+/** Deadlines nearer than this are judged by the exact clock. Twenty of the longest ticks, because a
+ *  virtual machine may lose some. */
+#define FAR_NS INT64_C(200000000)
 /** Between two looks at the socket while there is always work. */
 #define SOCKET_LOOK_NS INT64_C(50000000)
 
@@ -64,7 +65,7 @@ static void start_timing(struct carom_worker *worker)
 
 static bool is_expired(struct carom_worker *worker, int64_t deadline_ns)
 {
-    if (deadline_ns - worker->now_ns >= FAR_NS)
+    if (deadline_ns >= worker->now_ns + FAR_NS)
         return false;
     worker->now_ns = carom__now_ns();
     return deadline_ns <= worker->now_ns;
@@ -92,7 +93,7 @@ static bool accept_call(struct carom_worker *worker, struct carom__worker_lane *
         return false;
     }
     if (claim->method == CAROM__METHOD_TRIM) {
-        worker->request = (struct carom_request){.lane = mapped, .claim = *claim};
+        worker->request = (struct carom_request){.worker = worker, .lane = mapped, .claim = *claim};
         carom__request_trim(&worker->request);
         answer(worker, mapped, claim, CAROM_OK, NULL);
         return false;
@@ -236,8 +237,9 @@ static int check_orders(struct carom_worker *worker)
     if (worker->now_ns < worker->next_look_ns)
         return 0;
     worker->next_look_ns = worker->now_ns + SOCKET_LOOK_NS;
-    return carom__host_is_gone(worker->socket) ? carom__fail(-EHOSTDOWN, "the service's host died")
-                                               : 0;
+    return carom__host_is_gone(&worker->connection)
+               ? carom__fail(-EHOSTDOWN, "the service's host died")
+               : 0;
 }
 
 /* Looks until something is there or the spin budget, at most limit_ns, is used up. */
@@ -268,7 +270,7 @@ static int look_spinning(struct carom_worker *worker, int64_t limit_ns, bool las
 /* Whether there is a reason not to sleep. After carom__bell_park. */
 static bool must_stay_awake(struct carom_worker *worker)
 {
-    if (told_to_stop(worker) || has_news(worker))
+    if (told_to_stop(worker))
         return true;
     for (uint32_t word = 0; word < worker->lane_words; word++) {
         uint64_t ready = carom__bell_ready_word(worker->bell, word);
@@ -280,7 +282,8 @@ static bool must_stay_awake(struct carom_worker *worker)
                 return true;
         }
     }
-    return false;
+    /* Last: a ready bit that was just cleared may have been that of a new lane of the same id. */
+    return has_news(worker);
 }
 
 /* Sleeps until woken, at most until deadline_ns and one slice. 0 or -EINTR. */
@@ -310,6 +313,8 @@ static int start_taking(struct carom_worker *worker)
     if (worker->claimed_ns != 0) {
         worker->now_ns = carom__now_ns();
         record_duration(worker);
+    } else {
+        worker->now_ns = carom__coarse_now_ns();
     }
     return 0;
 }
@@ -365,6 +370,8 @@ int carom_worker_run(struct carom_worker *worker)
 
 void carom_worker_stop(struct carom_worker *worker)
 {
+    if (worker->forks != carom__forks) /* a child: it has no bell, and its parent goes on */
+        return;
     /* seq_cst: said before the park word changes; pairs with the look after carom__bell_park */
     atomic_store_explicit(&worker->stop, true, memory_order_seq_cst);
     carom__bell_wake_worker(worker->bell, worker->id);
@@ -435,8 +442,8 @@ static int shake_hands(struct carom_worker *worker, int64_t deadline_ns)
     struct carom__method_entry *names = (void *)(hello + 1);
     for (size_t i = 0; i < worker->method_count; i++)
         memcpy(names[i].name, worker->methods[i].name, strlen(worker->methods[i].name));
-    int rc = carom__shake_hands(worker->socket, hello, sizeof *hello + names_bytes, -1, deadline_ns,
-                                &welcome, &fds, 3);
+    int rc = carom__shake_hands(&worker->connection, hello, sizeof *hello + names_bytes, -1,
+                                deadline_ns, &welcome, &fds, 3);
     free(hello);
     if (rc < 0)
         return rc;
@@ -475,7 +482,7 @@ static void index_methods(struct carom_worker *worker)
 static int open_worker(struct carom_worker *worker, const char *service, int64_t deadline_ns,
                        const struct carom_worker_options *options)
 {
-    int rc = worker->socket = carom__connect(service, deadline_ns);
+    int rc = worker->connection.socket = carom__connect(service, deadline_ns);
     if (rc >= 0)
         rc = shake_hands(worker, deadline_ns);
     if (rc != 0)
@@ -517,7 +524,7 @@ int carom_worker_open(const char *service, const struct carom_method *methods, s
     struct carom_worker *opened = calloc(1, sizeof *opened);
     if (opened == NULL)
         return carom__fail(-ENOMEM, "no memory for a worker");
-    opened->socket = -1;
+    opened->connection = (struct carom__connection){-1, -1};
     opened->forks = carom__forks;
     rc = copy_methods(opened, methods, method_count);
     if (rc == 0)
@@ -543,8 +550,7 @@ void carom_worker_close(struct carom_worker *worker)
         carom__segment_unmap(worker->directory, sizeof *worker->directory);
         carom__segment_unmap(worker->statistics, sizeof *worker->statistics);
     }
-    if (worker->socket >= 0)
-        close(worker->socket);
+    carom__disconnect(&worker->connection);
     for (size_t i = 0; i < worker->method_count; i++)
         free((void *)(uintptr_t)worker->methods[i].name);
     free(worker->methods);

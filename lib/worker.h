@@ -6,7 +6,7 @@
 
 #include "bell.h"
 #include "carom.h"
-#include "control.h"
+#include "connection.h"
 #include "lane.h"
 #include "wait.h"
 
@@ -50,7 +50,7 @@ struct carom_worker {
     size_t method_count;
     uint32_t id;
     uint32_t owner; /* carom__owner(id, epoch) */
-    int socket;
+    struct carom__connection connection;
     unsigned forks;
     uint32_t change;   /* directory->change when the socket was last drained */
     bool stopping;     /* the service stops */

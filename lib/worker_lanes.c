@@ -82,7 +82,7 @@ static void tell_poisoned(struct carom_worker *worker, uint32_t lane)
 {
     struct carom__poisoned message = {.lane = lane};
     carom__header_set(&message.header, CAROM__POISONED, sizeof message);
-    carom__send(worker->socket, &message, sizeof message, NULL, 0, false);
+    carom__send(worker->connection.socket, &message, sizeof message, NULL, 0, false);
 }
 
 void carom__worker_poison(struct carom_worker *worker, struct carom__worker_lane *lane)
@@ -103,13 +103,16 @@ static void lane_came(struct carom_worker *worker, const struct carom__lane_news
         tell_poisoned(worker, news->lane);
     if (worker->lane_words < news->lane / 64 + 1)
         worker->lane_words = news->lane / 64 + 1;
+    /* A worker that still mapped the lane that had this id before, empty, may have cleared the bit.
+     * */
+    carom__bell_set_ready(worker->bell, news->lane);
 }
 
 static int read_message(struct carom_worker *worker)
 {
     struct carom__lane_news news = {0};
     struct carom__fds fds;
-    int length = carom__receive(worker->socket, &news, sizeof news, &fds, false);
+    int length = carom__receive(worker->connection.socket, &news, sizeof news, &fds, false);
     if (length == -EMFILE && news.header.type == CAROM__LANE && news.lane < CAROM__MAX_LANES)
         tell_poisoned(worker, news.lane); /* its memory did not arrive */
     if (length < 0)

@@ -82,9 +82,12 @@ static void overflow(void *context, struct carom_request *request)
 }
 
 const struct carom_method service_methods[METHODS] = {
-    [ECHO] = {"echo", echo, NULL},   [FAIL] = {"fail", fail_as_told, NULL},
-    [HOLD] = {"hold", hold, NULL},   [OBEY] = {"obey", obey, NULL},
-    [FORGET] = {"forget", forget, NULL}, [TWICE] = {"twice", twice, NULL},
+    [ECHO] = {"echo", echo, NULL},
+    [FAIL] = {"fail", fail_as_told, NULL},
+    [HOLD] = {"hold", hold, NULL},
+    [OBEY] = {"obey", obey, NULL},
+    [FORGET] = {"forget", forget, NULL},
+    [TWICE] = {"twice", twice, NULL},
     [OVERFLOW_] = {"overflow", overflow, NULL},
 };
 
@@ -252,9 +255,9 @@ void assert_echoes(struct carom_client *client)
 {
     char reply[16];
     size_t length = 0;
-    assert_int_equal(carom_invoke(client, ECHO, "over and out", 12, reply, sizeof reply, &length,
-                                  PATIENCE),
-                     CAROM_OK);
+    assert_int_equal(
+        carom_invoke(client, ECHO, "over and out", 12, reply, sizeof reply, &length, PATIENCE),
+        CAROM_OK);
     assert_int_equal(length, 12);
     assert_memory_equal(reply, "over and out", 12);
 }

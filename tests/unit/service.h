@@ -24,12 +24,12 @@ struct carom_host *service_host(void);
 
 /** Ids of the methods that every worker of this file serves, in this order. */
 enum {
-    ECHO,     /* replies with the request */
-    FAIL,     /* fails with the status that the first byte of the request names */
-    HOLD,     /* counts board->held, waits for board->release, then echoes */
-    OBEY,     /* counts board->held, waits until it is cancelled, then fails CAROM_CANCELLED */
-    FORGET,   /* finishes nothing */
-    TWICE,    /* replies, then replies and fails again */
+    ECHO,      /* replies with the request */
+    FAIL,      /* fails with the status that the first byte of the request names */
+    HOLD,      /* counts board->held, waits for board->release, then echoes */
+    OBEY,      /* counts board->held, waits until it is cancelled, then fails CAROM_CANCELLED */
+    FORGET,    /* finishes nothing */
+    TWICE,     /* replies, then replies and fails again */
     OVERFLOW_, /* tries a reply longer than the block, then says what came of it */
     METHODS,
 };

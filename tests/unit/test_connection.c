@@ -138,7 +138,8 @@ static int shake(int (*with)(int socket), struct carom__fds *got)
     require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
     answer = with;
     pthread_t host = thread_start(fake_host, NULL);
-    int rc = carom__shake_hands(ends[0], &hello, sizeof hello, -1, carom__now_ns() + PATIENCE,
+    struct carom__connection connection = {ends[0], -1};
+    int rc = carom__shake_hands(&connection, &hello, sizeof hello, -1, carom__now_ns() + PATIENCE,
                                 &welcome, got, 2);
     thread_join(host);
     close(ends[0]);
@@ -220,8 +221,8 @@ static void a_welcome_brings_its_descriptors(void **state)
     carom__close_fds(&fds);
 }
 
-static void a_welcome_with_other_descriptors_than_agreed_is_refused_and_they_are_closed(
-    void **state)
+static void
+a_welcome_with_other_descriptors_than_agreed_is_refused_and_they_are_closed(void **state)
 {
     (void)state;
     struct carom__fds fds;
@@ -275,11 +276,11 @@ static void a_host_is_gone_when_it_has_hung_up_and_not_before(void **state)
     (void)state;
     char byte;
     require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
-    assert_false(carom__host_is_gone(ends[0]));
+    assert_false(carom__host_is_gone(&(struct carom__connection){ends[0], -1}));
     assert_int_equal(send(ends[1], "x", 1, 0), 1);
-    assert_false(carom__host_is_gone(ends[0]));
+    assert_false(carom__host_is_gone(&(struct carom__connection){ends[0], -1}));
     close(ends[1]);
-    assert_true(carom__host_is_gone(ends[0]));
+    assert_true(carom__host_is_gone(&(struct carom__connection){ends[0], -1}));
     assert_int_equal(recv(ends[0], &byte, 1, 0), 1); /* looking took nothing away */
     close(ends[0]);
 }
@@ -297,18 +298,18 @@ static void enough_workers_are_ready_at_once(void **state)
 {
     (void)state;
     forget_directory(CAROM_READY, 2);
-    assert_int_equal(carom__await_ready(&directory, -1, 2, 0), 0);
-    assert_int_equal(carom__await_ready(&directory, -1, 1, 0), 0);
-    assert_int_equal(carom__await_ready(&directory, -1, 0, 0), 0);
+    assert_int_equal(carom__await_ready(&directory, NULL, 2, 0), 0);
+    assert_int_equal(carom__await_ready(&directory, NULL, 1, 0), 0);
+    assert_int_equal(carom__await_ready(&directory, NULL, 0, 0), 0);
 }
 
 static void too_few_workers_are_counted_in_the_sentence(void **state)
 {
     (void)state;
     forget_directory(CAROM_READY, 2);
-    assert_int_equal(carom__await_ready(&directory, -1, 3, 0), -ETIMEDOUT);
+    assert_int_equal(carom__await_ready(&directory, NULL, 3, 0), -ETIMEDOUT);
     assert_non_null(strstr(carom_error_detail(), "2 of 3"));
-    assert_int_equal(carom__await_ready(&directory, -1, 3, carom__now_ns() + MILLISECOND),
+    assert_int_equal(carom__await_ready(&directory, NULL, 3, carom__now_ns() + MILLISECOND),
                      -ETIMEDOUT);
 }
 
@@ -316,7 +317,7 @@ static void a_service_that_stops_is_not_waited_for(void **state)
 {
     (void)state;
     forget_directory(CAROM_STOPPING, 2);
-    assert_int_equal(carom__await_ready(&directory, -1, 1, INT64_MAX), -ESHUTDOWN);
+    assert_int_equal(carom__await_ready(&directory, NULL, 1, INT64_MAX), -ESHUTDOWN);
 }
 
 static void a_host_that_dies_is_not_waited_for(void **state)
@@ -325,14 +326,14 @@ static void a_host_that_dies_is_not_waited_for(void **state)
     forget_directory(CAROM_STARTING, 0);
     require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
     close(ends[1]);
-    assert_int_equal(carom__await_ready(&directory, ends[0], 1, INT64_MAX), -EHOSTDOWN);
+    assert_int_equal(carom__await_ready(&directory, &(struct carom__connection){ends[0], -1}, 1, INT64_MAX), -EHOSTDOWN);
     close(ends[0]);
 }
 
 static void *await_worker(void *unused)
 {
     (void)unused;
-    require(carom__await_ready(&directory, -1, 1, INT64_MAX) == 0);
+    require(carom__await_ready(&directory, NULL, 1, INT64_MAX) == 0);
     return NULL;
 }
 

@@ -89,10 +89,10 @@ static void a_header_says_what_the_message_is(void **state)
     assert_int_equal(header.reserved, 0);
 }
 
-static void a_message_arrives_with_none_to_four_descriptors(void **state)
+static void a_message_arrives_with_none_to_five_descriptors(void **state)
 {
     (void)state;
-    int sent[4] = {memory(), memory(), memory(), memory()};
+    int sent[CAROM__MESSAGE_FDS] = {memory(), memory(), memory(), memory(), memory()};
     for (uint32_t count = 0; count <= CAROM__MESSAGE_FDS; count++) {
         struct carom__welcome message = welcome_of(count), *received = (void *)buffer;
         assert_int_equal(carom__send(pair[0], &message, sizeof message, sent, count, true), 0);
@@ -104,7 +104,7 @@ static void a_message_arrives_with_none_to_four_descriptors(void **state)
             assert_true(fcntl(fds.fd[i], F_GETFD) & FD_CLOEXEC);
         carom__close_fds(&fds);
     }
-    for (int i = 0; i < 4; i++)
+    for (uint32_t i = 0; i < CAROM__MESSAGE_FDS; i++)
         close(sent[i]);
 }
 
@@ -255,7 +255,8 @@ static void what_is_no_message_is_refused_and_its_descriptors_closed(void **stat
     bad.header.magic++;
     send_raw(&bad, sizeof bad, two, 2);
     assert_refused(-EPROTO);
-    send_raw("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 37, NULL, 0);
+    const char foreign[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    send_raw(foreign, strlen(foreign), NULL, 0);
     assert_refused(-EPROTO);
     close(fd);
 }
@@ -286,12 +287,12 @@ static void a_message_longer_than_the_buffer_is_refused(void **state)
     close(fd);
 }
 
-static void descriptors_beyond_the_fourth_are_refused_with_all_of_them(void **state)
+static void descriptors_beyond_the_fifth_are_refused_with_all_of_them(void **state)
 {
     (void)state;
     struct carom__welcome message = welcome_of(0);
-    int fd = memory(), many[6] = {fd, fd, fd, fd, fd, fd}, before = open_fds();
-    send_raw(&message, sizeof message, many, 6);
+    int fd = memory(), many[8] = {fd, fd, fd, fd, fd, fd, fd, fd}, before = open_fds();
+    send_raw(&message, sizeof message, many, 8);
     assert_true(receive() < 0);
     assert_int_equal(fds.count, 0);
     assert_int_equal(open_fds(), before);
@@ -358,7 +359,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         pair_sentence(a_header_says_what_the_message_is),
-        pair_sentence(a_message_arrives_with_none_to_four_descriptors),
+        pair_sentence(a_message_arrives_with_none_to_five_descriptors),
         pair_sentence(descriptors_arrive_in_their_order),
         pair_sentence(the_largest_hello_fits),
         pair_sentence(messages_keep_their_boundaries),
@@ -371,7 +372,7 @@ int main(void)
         pair_sentence(what_is_no_message_is_refused_and_its_descriptors_closed),
         pair_sentence(a_size_that_is_not_the_messages_is_refused),
         pair_sentence(a_message_longer_than_the_buffer_is_refused),
-        pair_sentence(descriptors_beyond_the_fourth_are_refused_with_all_of_them),
+        pair_sentence(descriptors_beyond_the_fifth_are_refused_with_all_of_them),
         pair_sentence(an_empty_message_leaves_none_of_its_descriptors_behind),
         pair_sentence(without_a_free_descriptor_the_message_is_refused_and_nothing_kept),
         pair_sentence(a_descriptor_is_taken_out_of_the_set_once),

@@ -45,10 +45,10 @@ static void a_number_that_is_no_status_is_unknown(void **state)
 static void every_error_of_this_library_says_what_to_do(void **state)
 {
     (void)state;
-    const int errors[] = {ENOENT,   ECONNREFUSED, ETIMEDOUT, EACCES,     EPROTO,    ENOSPC,
-                          ENOSYS,   EAGAIN,       EMSGSIZE,  ENOBUFS,    EHOSTDOWN, ESHUTDOWN,
-                          ECHILD,   EALREADY,     EBUSY,     EADDRINUSE, EEXIST,    ENODATA,
-                          EINVAL,   EMFILE,       ENOMEM,    EINTR,      ENAMETOOLONG};
+    const int errors[] = {ENOENT, ECONNREFUSED, ETIMEDOUT, EACCES,     EPROTO,      ENOSPC,
+                          ENOSYS, EAGAIN,       EMSGSIZE,  ENOBUFS,    EHOSTDOWN,   ESHUTDOWN,
+                          ECHILD, EALREADY,     EBUSY,     EADDRINUSE, EEXIST,      ENODATA,
+                          EINVAL, EMFILE,       ENOMEM,    EINTR,      ENAMETOOLONG};
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         assert_true(strlen(carom_strerror(-errors[i])) > 0);
         assert_string_not_equal(carom_strerror(-errors[i]), strerror(errors[i]));

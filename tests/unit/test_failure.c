@@ -28,7 +28,8 @@ static void what_is_written_comes_back(void **state)
     (void)state;
     char block[4096];
     struct carom__failure failure;
-    size_t bytes = carom__failure_write(block, sizeof block, "ValueError", "b\xc3\xa4h", "line 1\n");
+    size_t bytes = carom__failure_write(block, sizeof block, "ValueError", "b\xc3\xa4h",
+                                        "line 1\n");
     assert_int_equal(bytes, HEADER_BYTES + 11 + 5 + 8);
     assert_int_equal(read_back(block, bytes, &failure), 0);
     assert_string_equal(failure.type, "ValueError");

@@ -138,8 +138,16 @@ static void a_finished_call_is_done_with_its_status_and_length(void **state)
     assert_state(2, carom__state(CAROM__DONE, 1, OWNER));
     assert_int_equal(atomic_load(&lane->slots[2].status), CAROM_ABORTED);
     assert_int_equal(atomic_load(&lane->slots[2].reply_bytes), 4000);
-    carom__lane_free(lane, 2, 2);
-    assert_state(2, carom__state(CAROM__FREE, 2, 0));
+}
+
+static void a_done_slot_is_submitted_again_in_its_next_life(void **state)
+{
+    (void)state;
+    const uint64_t flags = CAROM__WAITER | CAROM__CANCEL | CAROM__ABANDONED | CAROM__NOTIFY;
+    set_state(&made, 2, carom__state(CAROM__DONE, 7, OTHER) | flags);
+    test_lane_submit(&made, 2, 8, 0);
+    assert_state(2, carom__state(CAROM__SUBMITTED, 8, 0)); /* nothing of the last life is left */
+    assert_int_equal(claim_one(OWNER).generation, 8);
 }
 
 static void calls_are_claimed_in_the_order_of_their_submission(void **state)
@@ -158,9 +166,7 @@ static void the_last_generation_is_followed_by_the_first(void **state)
     test_lane_submit(&made, 0, 0xffffff, 0);
     struct carom__claim claim = claim_one(OWNER);
     assert_int_equal(carom__lane_finish(lane, &claim, 0, 0), 0);
-    carom__lane_free(lane, 0, 0x1000000);
-    assert_state(0, 0);
-    test_lane_submit(&made, 0, 0, 0);
+    test_lane_submit(&made, 0, 0x1000000, 0);
     assert_int_equal(claim_one(OWNER).generation, 0);
 }
 
@@ -315,8 +321,8 @@ static void a_withdrawn_call_is_done_and_never_runs(void **state)
     test_lane_submit(&made, 3, 9, CAROM__NOTIFY);
     carom__lane_flag(lane, 3, 9, CAROM__WAITER);
     assert_true(carom__lane_withdraw(lane, 3, 9));
-    assert_state(3, carom__state(CAROM__DONE, 9, CAROM__OWNER_CLIENT) | CAROM__WAITER |
-                        CAROM__NOTIFY);
+    assert_state(3,
+                 carom__state(CAROM__DONE, 9, CAROM__OWNER_CLIENT) | CAROM__WAITER | CAROM__NOTIFY);
     assert_int_equal(carom__lane_take_completed(lane, 0), 1u << 3);
     assert_false(carom__lane_withdraw(lane, 3, 9));
     assert_nothing_to_claim();
@@ -668,8 +674,8 @@ static void recovery_wakes_who_waits_for_an_event_that_the_dead_only_counted(voi
     thread_join(client);
 }
 
-static void recovery_wakes_who_waits_for_an_event_when_the_dead_had_taken_the_sleepers_bit(
-    void **state)
+static void
+recovery_wakes_who_waits_for_an_event_when_the_dead_had_taken_the_sleepers_bit(void **state)
 {
     (void)state;
     pthread_t client = thread_start(sleep_for_event, NULL);
@@ -681,6 +687,27 @@ static void recovery_wakes_who_waits_for_an_event_when_the_dead_had_taken_the_sl
     bool woken = carom__futex_wake(&lane->control->event, 1) == 0; /* or wake it now */
     thread_join(client);
     assert_true(woken);
+}
+
+/* ---------------------------------------------------------------- the client dies */
+
+static void when_the_client_dies_what_waits_never_runs_and_what_runs_is_told(void **state)
+{
+    (void)state;
+    for (uint32_t slot = 0; slot < 3; slot++)
+        test_lane_submit(&made, slot, 5, 0);
+    struct carom__claim claim = claim_one(OWNER);
+    set_state(&made, 3, carom__state(CAROM__DONE, 1, OTHER));
+    carom__lane_disown(lane);
+    carom__lane_disown(lane);
+    assert_int_equal(claim.slot, 0);
+    assert_state(0, carom__state(CAROM__RUNNING, 5, OWNER) | CAROM__ABANDONED | CAROM__CANCEL);
+    assert_state(1, carom__state(CAROM__DONE, 5, CAROM__OWNER_CLIENT));
+    assert_state(2, carom__state(CAROM__DONE, 5, CAROM__OWNER_CLIENT));
+    assert_state(3, carom__state(CAROM__DONE, 1, OTHER));
+    assert_state(4, 0);
+    assert_nothing_to_claim();
+    assert_int_equal(carom__lane_finish(lane, &claim, 0, 0), 0);
 }
 
 /* ---------------------------------------------------------------- threads */
@@ -922,6 +949,7 @@ int main(void)
         lane_sentence(the_view_ends_where_lane_control_ends),
         lane_sentence(a_submitted_call_is_claimed_with_all_it_carries),
         lane_sentence(a_finished_call_is_done_with_its_status_and_length),
+        lane_sentence(a_done_slot_is_submitted_again_in_its_next_life),
         lane_sentence(calls_are_claimed_in_the_order_of_their_submission),
         lane_sentence(the_last_generation_is_followed_by_the_first),
         lane_sentence(flags_set_before_the_claim_survive_it),
@@ -949,8 +977,7 @@ int main(void)
         lane_sentence(random_bytes_never_move_a_worker_outside_the_lane),
         lane_sentence(flags_that_never_rest_do_not_hold_a_worker),
         lane_sentence(a_completion_bit_is_taken_once),
-        lane_sentence(
-            an_end_with_notify_or_abandoned_sets_the_completion_bit_and_others_do_not),
+        lane_sentence(an_end_with_notify_or_abandoned_sets_the_completion_bit_and_others_do_not),
         lane_sentence(an_event_between_announcing_and_sleeping_is_not_lost),
         lane_sentence(an_event_between_announcing_and_sleeping_is_not_lost_by_the_second_sleeper),
         lane_sentence(one_event_wakes_all_who_sleep),
@@ -962,6 +989,7 @@ int main(void)
         lane_sentence(recovery_wakes_who_waits_for_an_event_that_the_dead_only_counted),
         lane_sentence(
             recovery_wakes_who_waits_for_an_event_when_the_dead_had_taken_the_sleepers_bit),
+        lane_sentence(when_the_client_dies_what_waits_never_runs_and_what_runs_is_told),
         lane_sentence(withdrawing_wakes_who_waits),
         lane_sentence(finishing_wakes_who_waits),
         lane_sentence(every_call_of_many_threads_runs_exactly_once_on_one_of_many_workers),

@@ -89,8 +89,8 @@ static void cells_and_slots_of_every_geometry_do_not_overlap(void **state)
 {
     (void)state;
     for (uint32_t slots = 1; slots <= CAROM__MAX_SLOTS; slots *= 2) {
-        struct carom__geometry geometry = {
-            .slots = slots, .ring_cells = slots * CAROM__CELLS_PER_SLOT};
+        struct carom__geometry geometry = {.slots = slots,
+                                           .ring_cells = slots * CAROM__CELLS_PER_SLOT};
         size_t cells_end = carom__cells_offset() + geometry.ring_cells * sizeof(uint64_t);
         assert_true(carom__cells_offset() >= sizeof(struct carom__lane_control));
         assert_true(carom__slots_offset(&geometry) >= cells_end);

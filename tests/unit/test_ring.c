@@ -20,7 +20,8 @@ static void stand_at(uint64_t position)
 {
     for (uint64_t i = 0; i < CELLS; i++) {
         uint64_t before = position + i - CELLS;
-        uint64_t cell = position + i < CELLS ? 0 : carom__cell(carom__ring_lap(&ring, before), 9, 9);
+        uint64_t cell = position + i < CELLS ? 0
+                                             : carom__cell(carom__ring_lap(&ring, before), 9, 9);
         atomic_store(&cells[(position + i) % CELLS], cell);
     }
     atomic_store(&head, position);
@@ -192,11 +193,11 @@ static void assert_room(uint64_t at, enum carom__room expected)
 static void a_head_that_no_consumer_can_have_set_is_nonsense(void **state)
 {
     (void)state;
-    assert_room(1000 + CELLS, CAROM__ROOM);            /* empty */
-    assert_room(1000 + CELLS / 2 + 1, CAROM__ROOM);    /* one less than half */
-    assert_room(1000 + CELLS / 2, CAROM__NO_ROOM);     /* half */
-    assert_room(1000, CAROM__NO_ROOM);                 /* full */
-    assert_room(999, CAROM__ROOM_NONSENSE);            /* more than full */
+    assert_room(1000 + CELLS, CAROM__ROOM);              /* empty */
+    assert_room(1000 + CELLS / 2 + 1, CAROM__ROOM);      /* one less than half */
+    assert_room(1000 + CELLS / 2, CAROM__NO_ROOM);       /* half */
+    assert_room(1000, CAROM__NO_ROOM);                   /* full */
+    assert_room(999, CAROM__ROOM_NONSENSE);              /* more than full */
     assert_room(1000 + CELLS + 1, CAROM__ROOM_NONSENSE); /* ahead of the producer */
     assert_room(0, CAROM__ROOM_NONSENSE);
     assert_room(UINT64_MAX, CAROM__ROOM_NONSENSE);
