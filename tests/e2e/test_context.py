@@ -25,7 +25,8 @@ def test_the_deadline_is_the_callers_on_the_monotonic_clock(lab: carom.Client) -
     before = time.monotonic_ns()
     seen = json.loads(lab.call("context", timeout=50.0))
     after = time.monotonic_ns()
-    assert before <= seen["deadline"] - 50 * 10**9 <= after
+    late = 10 * 10**6  # a timeout of 200 ms and more may last so much longer
+    assert before <= seen["deadline"] - 50 * 10**9 <= after + late
     assert 0 < seen["remaining"] <= 50.0
     assert not seen["cancelled"]
 

@@ -195,15 +195,8 @@ static void empty_messages_with_descriptors_leave_none_in_the_host(void **state)
         close(socket);
     }
     assert_serves();
-    int left = open_fds() - before;
-    for (int number = 0; left > 0 && number < 1024; number++) { /* take them away again */
-        struct stat one, other;
-        if (number != fd && fstat(fd, &one) == 0 && fstat(number, &other) == 0 &&
-            one.st_ino == other.st_ino && one.st_dev == other.st_dev)
-            close(number);
-    }
+    await(open_fds() == before); /* the host hangs up in its own time */
     close(fd);
-    assert_int_equal(left, 0);
 }
 
 /* ---------------------------------------------------------------- clients */
