@@ -89,5 +89,7 @@ int main(int argc, char **argv)
     if (!peer.request || !peer.reply)
         bench_die("out of memory");
     bench_print(bench_measure(step, &peer, ms, batch));
+    free(peer.request);
+    free(peer.reply);
     return 0;
 }

@@ -509,7 +509,7 @@ static int copy_reply(struct carom_call *call, void *reply, size_t capacity, siz
 
 static int exchange(struct carom_call *call, const void *request, size_t request_bytes)
 {
-    size_t capacity;
+    size_t capacity = 0;
     void *block = carom_call_request(call, &capacity);
     if (request_bytes > 0 && request_bytes <= capacity)
         memcpy(block, request, request_bytes);
@@ -526,11 +526,11 @@ int carom_invoke(struct carom_client *client, int method, const void *request, s
                  void *reply, size_t reply_capacity_bytes, size_t *reply_bytes, int64_t timeout_ns)
 {
     struct carom_call *call;
-    struct carom_error error;
+    struct carom_error error = {0};
     if (reply_bytes != NULL)
         *reply_bytes = 0;
     int rc = carom_call_begin(client, method, timeout_ns, 0, &call);
-    if (rc < 0)
+    if (call == NULL)
         return rc;
     rc = exchange(call, request, request_bytes);
     if (rc == CAROM_OK)

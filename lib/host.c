@@ -12,6 +12,7 @@
 #include "segment.h"
 #include "wait.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -139,6 +140,7 @@ static int make_objects(struct carom_host *host)
     if (rc < 0)
         return rc;
     struct carom__directory *directory = host->directory;
+    assert(directory != NULL); /* mapped above */
     memcpy(directory->service, host->name, sizeof directory->service);
     /* relaxed: nobody else has the memory yet */
     atomic_store_explicit(&directory->host_pid, getpid(), memory_order_relaxed);

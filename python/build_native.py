@@ -18,8 +18,9 @@ from cffi import FFI
 HERE = Path(os.path.abspath("build_native.py")).parent
 LIBRARY = HERE.parent / "lib"
 
-# What API mode is for is always an error: declarations that differ from the header. Any other
-# warning of a compiler we have not met must not keep a user from installing; our Makefile is strict.
+# What API mode is for is always an error: declarations that differ from the header. Another
+# warning, of a compiler we have not met, must not keep a user from installing; our Makefile is
+# strict.
 STRICT = (
     ["-Werror"]
     if os.environ.get("CAROM_STRICT")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * peers.h - peers that speak the control protocol by hand, so that a test can say the wrong thing. */
+ * peers.h - peers that speak the control protocol by hand, so that a test can say the wrong thing.
+ * */
 #ifndef PEERS_H
 #define PEERS_H
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * service.h - a real service for tests: a host on a thread, workers on threads or by hand, clients,
- * all in this process and over a real socket in the test's folder. What a test leaves open is closed
- * after it. Hosts, workers and clients in processes of their own are children (support.h) that open
- * the service by its name, SERVICE. */
+ * all in this process and over a real socket in the test's folder. What a test leaves open is
+ * closed after it. Hosts, workers and clients in processes of their own are children (support.h)
+ * that open the service by its name, SERVICE. */
 #ifndef SERVICE_H
 #define SERVICE_H
 

@@ -3,10 +3,10 @@
  * support.h - what every unit test stands on: waiting for conditions, threads, child processes, and
  * a house-keeper that proves of each test that it left nothing behind.
  *
- * Each test runs in an empty private folder ($CAROM_DIR) and is followed by a check that the process
- * has as many descriptors, threads and mappings of carom's as before, no child, and that the folder
- * is empty. Nothing waits for time: `await` waits for a condition, and a watchdog ends a program
- * whose condition never comes.
+ * Each test runs in an empty private folder ($CAROM_DIR) and is followed by a check that the
+ * process has as many descriptors, threads and mappings of carom's as before, no child, and that
+ * the folder is empty. Nothing waits for time: `await` waits for a condition, and a watchdog ends a
+ * program whose condition never comes.
  *
  * Threads and children use require(), which aborts: cmocka's assertions belong to the main thread.
  * Children are forked before the test starts threads, as the sanitizers want it. */

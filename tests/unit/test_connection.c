@@ -326,7 +326,8 @@ static void a_host_that_dies_is_not_waited_for(void **state)
     forget_directory(CAROM_STARTING, 0);
     require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
     close(ends[1]);
-    assert_int_equal(carom__await_ready(&directory, &(struct carom__connection){ends[0], -1}, 1, INT64_MAX), -EHOSTDOWN);
+    struct carom__connection connection = {ends[0], -1};
+    assert_int_equal(carom__await_ready(&directory, &connection, 1, INT64_MAX), -EHOSTDOWN);
     close(ends[0]);
 }
 

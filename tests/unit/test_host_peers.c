@@ -195,7 +195,7 @@ static void empty_messages_with_descriptors_leave_none_in_the_host(void **state)
         close(socket);
     }
     assert_serves();
-    await(open_fds() == before); /* the host hangs up in its own time */
+    await(open_fds() <= before); /* the host hangs up in its own time */
     close(fd);
 }
 
@@ -494,7 +494,7 @@ static void who_leaves_without_a_word_is_forgotten(void **state)
     for (int i = 0; i < 200; i++)
         close(peer_connect());
     assert_serves();
-    await(open_fds() == before);
+    await(open_fds() <= before);
 }
 
 static void who_does_not_listen_to_its_welcome_costs_no_place_at_the_door(void **state)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * test_lane.c - the life of a call in shared memory: every transition and every illegal one, the
- * races between client, worker and host, and what a hostile client can write. Both sides work on one
- * mapping that is surrounded by pages nobody may touch (lanes.h). */
+ * races between client, worker and host, and what a hostile client can write. Both sides work on
+ * one mapping that is surrounded by pages nobody may touch (lanes.h). */
 #include "support.h"
 
 #include "lanes.h"

@@ -340,7 +340,7 @@ static void both_blocks_of_every_slot_may_be_detached_and_the_lane_still_goes_aw
         calls[i] = call_submitted(client, ECHO, BLOCK);
     for (int i = 0; i < 4; i++) {
         struct carom_request *request = take();
-        kept[2 * i] = (char *)(uintptr_t)carom_request_data(request, NULL);
+        kept[(size_t)2 * i] = (char *)(uintptr_t)carom_request_data(request, NULL);
         kept[2 * i + 1] = carom_request_reply_block(request, NULL);
         kept[2 * i + 1][0] = (char)i;
         assert_int_equal(carom_request_detach(request, CAROM_REQUEST_BLOCK, BLOCK), 0);
@@ -356,9 +356,9 @@ static void both_blocks_of_every_slot_may_be_detached_and_the_lane_still_goes_aw
     client_close(client);
     worker_stop(worker);
     for (int i = 0; i < 4; i++) { /* outlives request, lane and worker */
-        assert_int_equal(kept[2 * i][BLOCK - 1], (char)((BLOCK - 1) * 7 + 3));
-        assert_int_equal(kept[2 * i + 1][0], i);
-        carom_detached_free(kept[2 * i], BLOCK);
+        assert_int_equal(kept[(size_t)2 * i][BLOCK - 1], (char)((BLOCK - 1) * 7 + 3));
+        assert_int_equal(kept[(size_t)2 * i + 1][0], i);
+        carom_detached_free(kept[(size_t)2 * i], BLOCK);
         carom_detached_free(kept[2 * i + 1], 1);
     }
     carom_detached_free(NULL, 100);

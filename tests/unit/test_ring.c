@@ -15,7 +15,8 @@ static _Atomic uint64_t head;
 static struct carom__producer producer;
 static const struct carom__ring ring = {cells, &head, CELLS - 1, CELLS_LOG2};
 
-/* An empty ring whose cursors stand at a position; the cells hold what the lap before left there. */
+/* An empty ring whose cursors stand at a position; the cells hold what the lap before left there.
+ * */
 static void stand_at(uint64_t position)
 {
     for (uint64_t i = 0; i < CELLS; i++) {
@@ -102,7 +103,7 @@ static void order_is_kept_where_the_index_wraps(void **state)
 {
     (void)state;
     run_across(CELLS * 5 - 1);
-    run_across(CELLS * 5);
+    run_across(UINT64_C(5) * CELLS);
     run_across(CELLS * 5 + 1);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_segment.c - memory objects cannot be shrunk, a read-only descriptor cannot be mapped writable,
- * and what a peer hands over is looked at before it is mapped. */
+ * test_segment.c - memory objects cannot be shrunk, a read-only descriptor cannot be mapped
+ * writable, and what a peer hands over is looked at before it is mapped. */
 #include "support.h"
 
 #include "segment.h"
@@ -51,7 +51,7 @@ static void nobody_can_shrink_it_grow_it_or_take_the_seals_off(void **state)
     assert_int_equal(errno, EPERM);
     assert_int_equal(ftruncate(fd, 0), -1);
     assert_int_equal(errno, EPERM);
-    assert_int_equal(ftruncate(fd, BYTES * 2), -1);
+    assert_int_equal(ftruncate(fd, (off_t)BYTES * 2), -1);
     assert_int_equal(errno, EPERM);
     assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
     close(fd);
