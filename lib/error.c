@@ -79,13 +79,15 @@ const char *carom_status_name(int status)
 
 const char *carom_strerror(int error)
 {
+    /* unsigned: the least int has no positive counterpart */
+    const unsigned number = error < 0 ? 0u - (unsigned)error : (unsigned)error;
     if (error == 0)
         return "no error";
     for (size_t i = 0; i < sizeof explanations / sizeof explanations[0]; i++) {
-        if (explanations[i].error == -error)
+        if (error < 0 && (unsigned)explanations[i].error == number)
             return explanations[i].text;
     }
-    return strerror(error < 0 ? -error : error);
+    return strerror((int)number);
 }
 
 const char *carom_error_detail(void)

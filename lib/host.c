@@ -46,11 +46,18 @@ static bool is_current(int fd, const char *path)
 static pthread_mutex_t own_hosts_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct carom_host *own_hosts;
 
+/* Hosts of a parent, which fork has copied into the list, are not this process's. */
+static bool is_same_name(const struct carom_host *one, const struct carom_host *other)
+{
+    return one->forks == other->forks &&
+           strcmp(one->address.sun_path, other->address.sun_path) == 0;
+}
+
 static bool list_name(struct carom_host *host)
 {
     pthread_mutex_lock(&own_hosts_lock);
     struct carom_host *other = own_hosts;
-    while (other != NULL && strcmp(other->address.sun_path, host->address.sun_path) != 0)
+    while (other != NULL && !is_same_name(other, host))
         other = other->next;
     if (other == NULL) {
         host->next = own_hosts;
@@ -360,7 +367,7 @@ void carom_host_close(struct carom_host *host)
     close_fd(host->statistics_ro_fd);
     close_fd(host->pidfd);
     close_fd(host->lock_fd);
-    if (host->listed && host->forks == carom__forks)
+    if (host->listed)
         unlist_name(host);
     free(host->allowed_uids);
     free(host);

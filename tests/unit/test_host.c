@@ -374,9 +374,11 @@ static void a_forked_child_may_have_a_host_of_its_own(void **state)
 {
     (void)state;
     struct carom_host *host = open_host(NULL);
-    assert_int_equal(in_child(close_and_open_in_child, host), 0);
-    assert_int_equal(socket_mode(), 0600);
+    int in_its_child = in_child(close_and_open_in_child, host);
+    mode_t mode = socket_mode();
     carom_host_close(host);
+    assert_int_equal(in_its_child, 0);
+    assert_int_equal(mode, 0600);
 }
 
 int main(void)
