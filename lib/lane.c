@@ -247,22 +247,32 @@ static bool is_running(uint64_t state, const struct carom__claim *claim)
            carom__state_generation(state) == claim->generation;
 }
 
+/* RUNNING -> DONE, keeping the flags that the client adds meanwhile. Guesses that there are none
+ * instead of looking first: the client polls this line, and a look would fetch it once more.
+ * Returns the word before; phase RUNNING means success. */
+static uint64_t end_running(_Atomic uint64_t *word, const struct carom__claim *claim)
+{
+    uint64_t state = carom__state(CAROM__RUNNING, claim->generation, claim->owner);
+    for (int attempt = 0; attempt < ATTEMPTS && is_running(state, claim); attempt++) {
+        /* release: publishes the reply; pairs with carom__lane_state. acquire: the flags that come
+         * back are acted on; on failure too */
+        if (atomic_compare_exchange_strong_explicit(word, &state,
+                                                    state ^ CAROM__RUNNING ^ CAROM__DONE,
+                                                    memory_order_acq_rel, memory_order_acquire))
+            return state;
+    }
+    return 0;
+}
+
 int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *claim, int32_t status,
                        uint64_t reply_bytes)
 {
     struct carom__slot *slot = &lane->slots[claim->slot];
-    carom__prefetch_write(slot); /* the client, who looks at it, has made the line shared */
-    /* relaxed: a look before the fields are touched; the exchange below decides */
-    if (!is_running(atomic_load_explicit(&slot->state, memory_order_relaxed), claim))
-        return -EPROTO;
-    /* relaxed: published by the release of DONE below */
+    /* relaxed: published by the release of DONE */
     atomic_store_explicit(&slot->reply_bytes, reply_bytes, memory_order_relaxed);
     atomic_store_explicit(&slot->status, status, memory_order_relaxed);
-    /* release: publishes the reply; pairs with carom__lane_state. acquire: the flags it returns are
-     * acted on. An exchange that keeps the flags the client adds: RUNNING ^ 1 = DONE */
-    uint64_t before = atomic_fetch_xor_explicit(&slot->state, CAROM__RUNNING ^ CAROM__DONE,
-                                                memory_order_acq_rel);
-    if (!is_running(before, claim))
+    uint64_t before = end_running(&slot->state, claim);
+    if (before == 0)
         return -EPROTO;
     if (before & CAROM__WAITER)
         carom__futex_wake((_Atomic uint32_t *)&slot->state, 1);

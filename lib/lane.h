@@ -18,7 +18,7 @@
  * RUNNING: any worker, by compare-and-swap with its owner id. RUNNING -> DONE: that worker, or the
  * host after the kernel has shown that the worker is dead. SUBMITTED -> DONE with
  * CAROM__OWNER_CLIENT: the client, by compare-and-swap; the call then never ran. Flags are added by
- * the client at any time, so a worker finishes with a fetch_xor that keeps them.
+ * the client at any time, so a worker finishes with a compare-and-swap that keeps them.
  *
  * Fields beside the state word: the client's are written before SUBMITTED, the worker's before
  * DONE, both published by the release of that transition.

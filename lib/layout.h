@@ -52,7 +52,7 @@ enum carom__phase {
     CAROM__FREE = 0, /* fresh memory only: afterwards an unused slot is DONE */
     CAROM__SUBMITTED = 1,
     CAROM__RUNNING = 2,
-    CAROM__DONE = 3, /* RUNNING ^ 1: a worker finishes with one fetch_xor */
+    CAROM__DONE = 3,
 };
 
 #define CAROM__PHASE_MASK UINT64_C(0x7)
