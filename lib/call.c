@@ -175,6 +175,16 @@ static void prefetch_outcome(const struct carom_call *call)
     __builtin_prefetch(call->reply);
 }
 
+/* A call that was done before anybody looked: the workers are ahead, and the call two behind it is
+ * probably done as well. Its lines come over while this one and the next are dealt with. */
+static void prefetch_behind(const struct carom_call *call)
+{
+    const struct carom__lane *lane = &call->client->lane;
+    uint64_t cell;
+    if (carom__ring_read(&lane->ring, call->submission.position + 2, &cell))
+        prefetch_outcome(&call->client->calls[carom__cell_slot(cell) & (lane->geometry.slots - 1)]);
+}
+
 /* The state word left SUBMITTED and RUNNING: what came of the call? */
 static int conclude(struct carom_call *call, uint64_t state)
 {
@@ -292,6 +302,8 @@ int carom_call_wait(struct carom_call *call)
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
     if (is_pending(call, state))
         state = spin(call, state);
+    else
+        prefetch_behind(call);
     return is_pending(call, state) ? sleep_until_done(call) : conclude(call, state);
 }
 

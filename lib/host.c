@@ -330,7 +330,7 @@ static void close_peers(struct carom_host *host)
         if (!peer->gone) {
             close(peer->socket);
             close_fd(peer->pidfd);
-            carom__host_lane_close(peer);
+            carom__host_lane_close(peer, host->forks == carom__forks);
         }
         free(peer);
     }

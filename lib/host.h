@@ -99,7 +99,9 @@ void carom__host_sweep(struct carom_host *host);
 /** Makes a client's lane. 0 or a negative errno with a sentence; takes requests_fd in any case. */
 int carom__host_lane_open(struct carom__peer *peer, const struct carom__geometry *geometry,
                           int requests_fd);
-void carom__host_lane_close(struct carom__peer *peer);
+
+/** Closes it. mapped: false in a child, which did not inherit the mapping. */
+void carom__host_lane_close(struct carom__peer *peer, bool mapped);
 
 /** Tells one worker, or all, that a lane came or went. Never blocks: what does not fit the socket
  *  follows when there is room. */

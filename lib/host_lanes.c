@@ -53,16 +53,17 @@ int carom__host_lane_open(struct carom__peer *peer, const struct carom__geometry
     peer->lane->control_fd = peer->lane->replies_fd = -1;
     int rc = make_objects(peer->lane);
     if (rc < 0)
-        carom__host_lane_close(peer);
+        carom__host_lane_close(peer, true);
     return rc;
 }
 
-void carom__host_lane_close(struct carom__peer *peer)
+void carom__host_lane_close(struct carom__peer *peer, bool mapped)
 {
     struct carom__host_lane *lane = peer->lane;
     if (lane == NULL)
         return;
-    carom__segment_unmap(lane->lane.control, carom__control_bytes(&lane->geometry));
+    if (mapped)
+        carom__segment_unmap(lane->lane.control, carom__control_bytes(&lane->geometry));
     close_fd(lane->control_fd);
     close_fd(lane->requests_fd);
     close_fd(lane->replies_fd);

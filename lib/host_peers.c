@@ -495,7 +495,7 @@ static void bury_client(struct carom_host *host, struct carom__peer *peer)
     carom__bell_forget_lane(host->bell, peer->id);
     carom__host_tell_all(host, peer->id);
     carom__lane_disown(&peer->lane->lane);
-    carom__host_lane_close(peer);
+    carom__host_lane_close(peer, true);
     count_peers(host);
 }
 

@@ -232,11 +232,13 @@ int carom__lane_claim(struct carom__lane *lane, uint32_t owner, struct carom__cl
 bool carom__lane_has_work(struct carom__lane *lane)
 {
     uint64_t position, cell;
-    while (!carom__ring_peek(&lane->ring, &position, &cell)) {
+    for (uint32_t looks = 0; looks < lane->geometry.ring_cells; looks++) {
+        if (carom__ring_peek(&lane->ring, &position, &cell))
+            return true;
         if (!carom__ring_moved(&lane->ring, position))
             return false;
     }
-    return true;
+    return true; /* a client that keeps moving head keeps its workers awake, no more */
 }
 
 /* Whether a state word is as the worker that claimed left it, flags aside. */

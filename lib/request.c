@@ -46,17 +46,16 @@ void carom__request_finish(struct carom_request *request, int status, size_t rep
 
 int carom_request_reply(struct carom_request *request, size_t length_bytes)
 {
-    uint64_t capacity = request->lane->lane.geometry.reply_block_bytes;
     int rc = carom__check_fork(request->worker->forks);
-    if (rc < 0)
+    if (rc < 0 || !request->open) /* the lane of a finished request may be gone */
         return rc;
+    uint64_t capacity = request->lane->lane.geometry.reply_block_bytes;
     if (length_bytes > capacity)
         return carom__fail(-EMSGSIZE,
                            "reply of %zu bytes is larger than the client's reply block of %llu: "
                            "open the client with a larger reply_block_bytes",
                            length_bytes, (unsigned long long)capacity);
-    if (request->open)
-        carom__request_finish(request, CAROM_OK, length_bytes);
+    carom__request_finish(request, CAROM_OK, length_bytes);
     return 0;
 }
 

@@ -3,10 +3,10 @@
  * wait.h - how every process of carom waits: the clock, the futex, and whether to spin or to sleep.
  *
  * A wake-up costs tens of microseconds, passing a cache line a tenth of one. So a waiter spins
- * first. How long is learned, per waiter: a wait that ended while spinning sets the budget to twice
- * what it took, one that did not halves it; below a microsecond it becomes zero, and then only
- * every 8th, 16th, ... 256th wait spins at all, to find out whether the world has changed. The cap
- * is what a wake-up costs on this machine (competitive: never more than twice the optimum).
+ * first. How long is learned, per waiter: a wait that ended while spinning raises the budget to
+ * twice what it took, one that did not halves it; below a microsecond it becomes zero, and then
+ * only every 8th, 16th, ... 256th wait spins at all, to find out whether the world has changed. The
+ * cap is what a wake-up costs on this machine (competitive: never more than twice the optimum).
  *
  * The first CAROM__HOT_POLLS looks read no clock: a hot exchange is over by then.
  *

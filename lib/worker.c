@@ -138,7 +138,8 @@ static bool claim(struct carom_worker *worker, struct carom__worker_lane *mapped
     uint64_t position, cell;
     int rc = carom__lane_claim(&mapped->lane, worker->owner, &claimed);
     if (rc > 0) {
-        if (carom__ring_peek(&mapped->lane.ring, &position, &cell))
+        if (carom__ring_peek(&mapped->lane.ring, &position, &cell) &&
+            carom__ring_read(&mapped->lane.ring, position + 1, &cell))
             prefetch(mapped, cell);
         return accept_call(worker, mapped, &claimed);
     }
@@ -225,8 +226,10 @@ static bool told_to_stop(struct carom_worker *worker)
 /* What a worker looks at beside its lanes. */
 static int check_orders(struct carom_worker *worker)
 {
-    if (told_to_stop(worker))
+    if (told_to_stop(worker)) {
+        carom__bell_wake(worker->bell, 1); /* it may have been woken for a call: pass it on */
         return carom__fail(-ESHUTDOWN, "the worker was told to stop");
+    }
     if (has_news(worker)) {
         int rc = carom__worker_news(worker);
         if (rc < 0)
