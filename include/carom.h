@@ -74,8 +74,6 @@ extern "C" {
 
 /** Timeout that never expires. */
 #define CAROM_FOREVER ((int64_t)-1)
-/** In carom_client_options.spin_ns and carom_worker_options.spin_ns: learn how long to spin. */
-#define CAROM_SPIN_LEARNED ((int64_t)-1)
 /** Longest method name, without its final NUL. */
 #define CAROM_METHOD_NAME_MAX 103
 /** Longest service name (not path), without its final NUL. */
@@ -145,7 +143,7 @@ struct carom_client_options {
     uint64_t request_block_bytes; /**< largest request; default 64 MiB of address space */
     uint64_t reply_block_bytes;   /**< largest reply; default 64 MiB of address space */
     uint64_t resident_bytes;      /**< memory kept for reuse after large calls; default 256 MiB */
-    int64_t spin_ns; /**< cap of spinning; 0 = default = learned; see also no_spin */
+    int64_t spin_ns; /**< longest spin; default what a wake-up costs. Shorter ones are learned */
     bool no_spin;    /**< sleep at once instead of spinning */
 };
 
@@ -275,7 +273,7 @@ struct carom_method {
 /** Options of carom_worker_open; zero the struct and set size. */
 struct carom_worker_options {
     size_t size;
-    int64_t spin_ns; /**< cap of spinning; 0 = default = learned; see also no_spin */
+    int64_t spin_ns; /**< longest spin; default what a wake-up costs. Shorter ones are learned */
     bool no_spin;    /**< sleep at once instead of spinning */
 };
 

@@ -239,15 +239,12 @@ struct carom__bell {
     /* bit = worker id: asleep, or about to look once more and then sleep. Set by the worker,
      * cleared by who wakes it. */
     _Alignas(CAROM__LINE_BYTES) _Atomic uint64_t parked[CAROM__WORKER_WORDS];
-    /* bit = worker id: spinning for work, will look again before it parks. Worker only. */
-    _Alignas(CAROM__LINE_BYTES) _Atomic uint64_t spinning[CAROM__WORKER_WORDS];
     /* bit = lane id: may have work. Set by its client, cleared by workers before they park. */
     _Alignas(CAROM__LINE_BYTES) _Atomic uint64_t ready[CAROM__LANE_WORDS];
     struct carom__park parks[CAROM__MAX_WORKERS];
 };
-static_assert(offsetof(struct carom__bell, spinning) == 128, "bell.spinning");
-static_assert(offsetof(struct carom__bell, ready) == 256, "bell.ready");
-static_assert(offsetof(struct carom__bell, parks) == 384, "bell.parks");
+static_assert(offsetof(struct carom__bell, ready) == 128, "bell.ready");
+static_assert(offsetof(struct carom__bell, parks) == 256, "bell.parks");
 
 /* ------------------------------------------------------------------ directory */
 

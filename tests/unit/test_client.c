@@ -188,7 +188,7 @@ static void spinning_can_be_set_or_switched_off(void **state)
     assert_echoes(client);
     carom_client_close(client);
     options.no_spin = false;
-    options.spin_ns = CAROM_SPIN_LEARNED;
+    options.spin_ns = 0;
     assert_int_equal(carom_client_open(SERVICE, PATIENCE, &options, &client), 0);
     assert_true(client->spin.cap_ns >= 5000);
     carom_client_close(client);
