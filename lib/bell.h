@@ -6,7 +6,7 @@
  * sleep must find a submitted call. Both first say, then look:
  *
  *   client                                    worker
- *     publish the cell (seq_cst exchange)       set its parked bit
+ *     publish the cell (seq_cst)                set its parked bit
  *     lane's ready bit clear? set it            --- seq_cst fence ---
  *     a parked bit set? clear it, wake          look through every lane with a ready bit
  *       (both looks are seq_cst loads)          found nothing: sleep on the park word
@@ -38,20 +38,27 @@
 /** The worker's fence between saying and looking. */
 static inline void carom__bell_fence(void)
 {
-    /* seq_cst: see above; pairs with the client's exchange in carom__ring_publish and its looks */
+    /* seq_cst: see above; pairs with the client's compare-and-swap in carom__ring_put and its
+     * looks */
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 /** Sets a lane's ready bit. */
 void carom__bell_set_ready(struct carom__bell *bell, uint32_t lane);
 
-/** Client: says that a lane has work. After carom__ring_publish. */
-static inline void carom__bell_ready(struct carom__bell *bell, uint32_t lane)
+/** Client: whether the workers know that a lane may have work. After carom__ring_publish. */
+static inline bool carom__bell_is_ready(struct carom__bell *bell, uint32_t lane)
 {
     /* seq_cst: a look. A bit seen set may be about to be cleared, then the clearing worker looks at
      * the lane again (carom__bell_clear_ready) */
     uint64_t ready = atomic_load_explicit(&bell->ready[lane / 64], memory_order_seq_cst);
-    if (!(ready & UINT64_C(1) << (lane % 64)))
+    return (ready >> (lane % 64) & 1) != 0;
+}
+
+/** Client: says that a lane has work. After carom__ring_publish. */
+static inline void carom__bell_ready(struct carom__bell *bell, uint32_t lane)
+{
+    if (!carom__bell_is_ready(bell, lane))
         carom__bell_set_ready(bell, lane);
 }
 
@@ -59,8 +66,8 @@ static inline void carom__bell_ready(struct carom__bell *bell, uint32_t lane)
 static inline bool carom__bell_any_parked(struct carom__bell *bell)
 {
     uint64_t any = 0;
-    /* seq_cst: a look; after carom__ring_publish */
-    for (uint32_t word = 0; word < CAROM__WORKER_WORDS; word++)
+#pragma GCC unroll 4
+    for (uint32_t word = 0; word < CAROM__WORKER_WORDS; word++) /* seq_cst: a look, as above */
         any |= atomic_load_explicit(&bell->parked[word], memory_order_seq_cst);
     return any != 0;
 }

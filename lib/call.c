@@ -11,6 +11,8 @@
 
 /* ---------------------------------------------------------------- begin */
 
+#define KNOWN_FLAGS ((unsigned)(CAROM_NOWAIT | CAROM_NOTIFY))
+
 /* Workers have read what a call is about to write: the request's first line and the ring's cell.
  * Both are on their way here while the clock is read. */
 static void prefetch(struct carom_client *client, uint32_t slot)
@@ -27,8 +29,8 @@ static bool slot_ready(struct carom_client *client, int64_t *end_ns)
 }
 
 /* Every slot is in use: waits for one. */
-static int await_slot(struct carom_client *client, int64_t deadline_ns, unsigned flags,
-                      uint32_t *slot)
+CAROM__RARE static int await_slot(struct carom_client *client, int64_t deadline_ns, unsigned flags,
+                                  uint32_t *slot)
 {
     int rc = 0;
     carom__client_collect(client);
@@ -48,41 +50,48 @@ static int await_slot(struct carom_client *client, int64_t deadline_ns, unsigned
                             : rc;
 }
 
-static int check_service(struct carom_client *client)
+static bool is_open(const struct carom_client *client)
+{
+    /* relaxed: flags that are looked at on every call; a late look is as good as an early call */
+    return client->forks == carom__forks &&
+           !atomic_load_explicit(&client->host_gone, memory_order_relaxed) &&
+           atomic_load_explicit(&client->directory->state, memory_order_relaxed) != CAROM_STOPPING;
+}
+
+/* Why no call can begin. */
+CAROM__RARE static int refuse(const struct carom_client *client, int method, unsigned flags)
 {
     int rc = carom__check_fork(client->forks);
     if (rc < 0)
         return rc;
-    /* relaxed: flags that are looked at on every call; a late look is as good as an early call */
-    if (atomic_load_explicit(&client->host_gone, memory_order_relaxed))
+    if (atomic_load_explicit(&client->host_gone, memory_order_relaxed)) /* as in is_open */
         return carom__fail(-EHOSTDOWN, "the service's host died");
-    if (atomic_load_explicit(&client->directory->state, memory_order_relaxed) == CAROM_STOPPING)
-        return carom__fail(-ESHUTDOWN, "the service is stopping");
-    return 0;
+    if (method < 0 || (flags & ~KNOWN_FLAGS) != 0)
+        return carom__fail(-EINVAL, "method %d or flags 0x%x are not valid", method, flags);
+    return carom__fail(-ESHUTDOWN, "the service is stopping");
 }
 
 int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns, unsigned flags,
                      struct carom_call **begun)
 {
     *begun = NULL;
-    int rc = check_service(client);
-    if (rc < 0)
-        return rc;
-    if (method < 0 || (flags & ~(unsigned)(CAROM_NOWAIT | CAROM_NOTIFY)))
-        return carom__fail(-EINVAL, "method %d or flags 0x%x are not valid", method, flags);
+    if (CAROM__UNLIKELY(!is_open(client) || method < 0 || (flags & ~KNOWN_FLAGS) != 0))
+        return refuse(client, method, flags);
     uint32_t slot = carom__slots_pop(&client->slots);
-    if (slot != CAROM__NO_SLOT)
+    if (CAROM__LIKELY(slot != CAROM__NO_SLOT))
         prefetch(client, slot);
     int64_t deadline_ns = carom__deadline_ns(timeout_ns);
-    if (slot == CAROM__NO_SLOT && (rc = await_slot(client, deadline_ns, flags, &slot)) < 0)
-        return rc;
+    if (CAROM__UNLIKELY(slot == CAROM__NO_SLOT)) {
+        int rc = await_slot(client, deadline_ns, flags, &slot);
+        if (rc < 0)
+            return rc;
+    }
     struct carom_call *call = &client->calls[slot];
     call->submission.method = (uint32_t)method;
     call->timeout_ns = timeout_ns < 0 ? INT64_MAX : timeout_ns;
     call->submission.deadline_ns = deadline_ns;
     call->submission.flags = flags & CAROM_NOTIFY ? CAROM__NOTIFY : 0;
     call->progress = CAROM__BEGUN;
-    call->has_reply = false;
     call->data = NULL;
     *begun = call;
     return 0;
@@ -108,19 +117,38 @@ static void note_extent(struct carom_client *client, uint64_t *extent, uint64_t 
     *extent = bytes;
 }
 
-static int send(struct carom_call *call)
+static void tell(struct carom_client *client, int workers)
 {
-    struct carom_client *client = call->client;
-    int workers = carom__lane_submit(&client->lane, &client->producer, &call->submission);
-    if (workers < 0)
-        return carom__fail(workers, "the lane's ring was damaged by another process");
     carom__bell_ready(client->bell, client->lane_id);
     if (carom__bell_any_parked(client->bell))
         carom__bell_wake(client->bell, (uint32_t)workers);
+}
+
+/* What came of publishing a call. */
+static int sent(struct carom_client *client, int workers)
+{
+    if (workers < 0)
+        return carom__fail(workers, "the lane's ring was damaged by another process");
+    tell(client, workers);
     return 0;
 }
 
-int carom_call_submit(struct carom_call *call, size_t length_bytes)
+/* After publishing, when somebody sleeps or does not know this lane. */
+CAROM__RARE static int tell_one(struct carom_client *client)
+{
+    tell(client, 1);
+    return 0;
+}
+
+static int send(struct carom_call *call)
+{
+    struct carom_client *client = call->client;
+    return sent(client, carom__lane_submit(&client->lane, &client->producer, &call->submission));
+}
+
+/* Submits a call that needs looking at: one with CAROM_NOTIFY, the first of its length in this
+ * block, or one that cannot be submitted at all. */
+CAROM__RARE static int submit_carefully(struct carom_call *call, size_t length_bytes)
 {
     struct carom_client *client = call->client;
     int rc = carom__check_fork(client->forks);
@@ -137,6 +165,7 @@ int carom_call_submit(struct carom_call *call, size_t length_bytes)
     note_extent(client, &call->request_extent, length_bytes);
     /* before sending: carom_client_next may give the call to another thread at once */
     call->progress = CAROM__SENT;
+    call->position = 0;
     call->submission.request_bytes = length_bytes;
     if (call->submission.flags & CAROM__NOTIFY)
         carom__call_owe(call);
@@ -146,6 +175,39 @@ int carom_call_submit(struct carom_call *call, size_t length_bytes)
         carom__call_disown(call);
     }
     return rc;
+}
+
+/* Other threads were faster than the look at the ring: the slot is filled, but not published. */
+CAROM__RARE static int submit_again(struct carom_call *call)
+{
+    struct carom_client *client = call->client;
+    int workers = carom__lane_publish(&client->lane, &client->producer, call->submission.slot,
+                                      call->submission.generation);
+    if (workers < 0)
+        call->progress = CAROM__BEGUN;
+    return sent(client, workers);
+}
+
+int carom_call_submit(struct carom_call *call, size_t length_bytes)
+{
+    struct carom_client *client = call->client;
+    struct carom__lane *lane = &client->lane;
+    uint64_t position;
+    if (CAROM__UNLIKELY(client->forks != carom__forks || call->progress != CAROM__BEGUN ||
+                        length_bytes > call->request_extent || call->submission.flags != 0 ||
+                        !carom__ring_has_room(&lane->ring, &client->producer, &position)))
+        return submit_carefully(call, length_bytes);
+    call->progress = CAROM__SENT;
+    call->position = position;
+    call->submission.request_bytes = length_bytes;
+    carom__lane_fill(lane, &call->submission);
+    if (CAROM__UNLIKELY(!carom__ring_publish(&lane->ring, &client->producer, position,
+                                             call->submission.generation, call->submission.slot)))
+        return submit_again(call);
+    if (CAROM__LIKELY(carom__bell_is_ready(client->bell, client->lane_id) &&
+                      !carom__bell_any_parked(client->bell)))
+        return 0;
+    return tell_one(client);
 }
 
 /* ---------------------------------------------------------------- wait */
@@ -180,32 +242,55 @@ static void prefetch_behind(const struct carom_call *call)
 {
     const struct carom__lane *lane = &call->client->lane;
     uint64_t cell;
-    if (carom__ring_read(&lane->ring, call->submission.position + 2, &cell))
+    if (carom__ring_read(&lane->ring, call->position + 2, &cell))
         prefetch_outcome(&call->client->calls[carom__cell_slot(cell) & (lane->geometry.slots - 1)]);
 }
 
-/* The state word left SUBMITTED and RUNNING: what came of the call? */
-static int conclude(struct carom_call *call, uint64_t state)
+/* What came of a call whose state word left SUBMITTED and RUNNING, when it was not a reply as the
+ * one before. */
+CAROM__RARE static int conclude_carefully(struct carom_call *call, uint64_t state, int32_t status,
+                                          uint64_t bytes)
 {
-    struct carom__lane *lane = &call->client->lane;
+    call->reply_bytes = 0;
     if (carom__state_phase(state) != CAROM__DONE ||
         carom__state_generation(state) != call->submission.generation)
         return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u",
                                       call->submission.slot));
     if (carom__state_owner(state) == CAROM__OWNER_CLIENT)
         return over(call, CAROM_CANCELLED);
-    /* relaxed: published by DONE, which was loaded with acquire; loaded once, checked below */
-    int32_t status = atomic_load_explicit(&call->shared->status, memory_order_relaxed);
-    uint64_t bytes = atomic_load_explicit(&call->shared->reply_bytes, memory_order_relaxed);
-    if (bytes > lane->geometry.reply_block_bytes || status < 0 || status > CAROM_UNAUTHENTICATED)
+    if (bytes > call->client->lane.geometry.reply_block_bytes || status < 0 ||
+        status > CAROM_UNAUTHENTICATED)
         return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u",
                                       call->submission.slot));
-    call->has_reply = true;
     call->reply_bytes = bytes;
     note_extent(call->client, &call->reply_extent, bytes);
     if (status == CAROM_DEADLINE_EXCEEDED && bytes == 0) /* expired before it was run */
         return over(call, carom__fail(-ETIMEDOUT, "the deadline passed before a worker was free"));
-    return over(call, status);
+    over(call, status);
+    if (status == CAROM_OK)
+        call->progress = CAROM__ANSWERED;
+    return status;
+}
+
+/* Whether a worker has replied; a withdrawn call is DONE as well. */
+static inline bool is_done(const struct carom_call *call, uint64_t state)
+{
+    uint64_t done = carom__state(CAROM__DONE, call->submission.generation, 0);
+    return (uint32_t)(state & ~CAROM__FLAGS_MASK) == (uint32_t)done &&
+           state < carom__state(0, 0, CAROM__OWNER_CLIENT);
+}
+
+/* The state word left SUBMITTED and RUNNING: what came of the call? */
+CAROM__HOT int conclude(struct carom_call *call, uint64_t state)
+{
+    /* relaxed: published by DONE, which was loaded with acquire; loaded once, checked below */
+    int32_t status = atomic_load_explicit(&call->shared->status, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&call->shared->reply_bytes, memory_order_relaxed);
+    if (CAROM__UNLIKELY(!is_done(call, state) || status != CAROM_OK || bytes > call->reply_extent))
+        return conclude_carefully(call, state, status, bytes);
+    call->reply_bytes = bytes;
+    call->progress = CAROM__ANSWERED;
+    return CAROM_OK;
 }
 
 static uint64_t spin(struct carom_call *call, uint64_t state)
@@ -288,33 +373,49 @@ static int sleep_until_done(struct carom_call *call)
     }
 }
 
-int carom_call_wait(struct carom_call *call)
+/* The outcome of a call that cannot be waited for (any more). */
+CAROM__RARE static int outcome_before(const struct carom_call *call)
 {
     int rc = carom__check_fork(call->client->forks);
     if (rc < 0)
         return rc;
-    if (call->progress == CAROM__OVER)
-        return call->outcome;
-    if (call->progress != CAROM__SENT)
-        return carom__fail(-EINVAL, "the call was not submitted");
-    prefetch_outcome(call);
-    uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
+    if (call->progress == CAROM__ANSWERED)
+        return CAROM_OK;
+    return call->progress == CAROM__OVER ? call->outcome
+                                         : carom__fail(-EINVAL, "the call was not submitted");
+}
+
+/* Whether a call can be waited for. */
+static inline bool is_under_way(const struct carom_call *call)
+{
+    return CAROM__LIKELY(call->client->forks == carom__forks && call->progress == CAROM__SENT);
+}
+
+/* A call that was not done at the first look. */
+__attribute__((noinline)) static int await(struct carom_call *call, uint64_t state)
+{
     if (is_pending(call, state))
         state = spin(call, state);
-    else
-        prefetch_behind(call);
     return is_pending(call, state) ? sleep_until_done(call) : conclude(call, state);
+}
+
+int carom_call_wait(struct carom_call *call)
+{
+    if (!is_under_way(call))
+        return outcome_before(call);
+    prefetch_outcome(call);
+    /* acquire: as carom__lane_state */
+    uint64_t state = atomic_load_explicit(&call->shared->state, memory_order_acquire);
+    if (!is_done(call, state))
+        return await(call, state);
+    prefetch_behind(call);
+    return conclude(call, state);
 }
 
 int carom_call_poll(struct carom_call *call)
 {
-    int rc = carom__check_fork(call->client->forks);
-    if (rc < 0)
-        return rc;
-    if (call->progress == CAROM__OVER)
-        return call->outcome;
-    if (call->progress != CAROM__SENT)
-        return carom__fail(-EINVAL, "the call was not submitted");
+    if (!is_under_way(call))
+        return outcome_before(call);
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
     if (!is_pending(call, state))
         return conclude(call, state);
@@ -328,8 +429,7 @@ int carom_call_poll(struct carom_call *call)
 
 const void *carom_call_reply(struct carom_call *call, size_t *length_bytes)
 {
-    bool ok = call->progress == CAROM__OVER && call->outcome == CAROM_OK &&
-              carom__check_fork(call->client->forks) == 0;
+    bool ok = call->progress == CAROM__ANSWERED && call->client->forks == carom__forks;
     if (length_bytes != NULL)
         *length_bytes = ok ? call->reply_bytes : 0;
     return ok ? call->reply : NULL;
@@ -363,7 +463,7 @@ int carom_call_error(struct carom_call *call, struct carom_error *error)
         .message = "",
         .traceback = "",
     };
-    if (call->failure.type == NULL && call->has_reply && call->reply_bytes > 0)
+    if (call->failure.type == NULL && call->reply_bytes > 0)
         carom__failure_read(call->reply, call->reply_bytes, &call->failure);
     if (call->failure.type == NULL) {
         describe_without_record(call, error);
@@ -483,15 +583,15 @@ static bool abandon(struct carom_call *call)
     return abandoned;
 }
 
-void carom_call_end(struct carom_call *call)
+CAROM__RARE static void end_carefully(struct carom_call *call)
 {
-    if (call == NULL || call->client->forks != carom__forks || call->progress == CAROM__IDLE)
+    if (call->client->forks != carom__forks || call->progress == CAROM__IDLE)
         return;
     if (call->notify)
         carom__call_disown(call);
     free(call->failure.type);
     call->failure.type = NULL;
-    if (call->progress >= CAROM__SENT && !call->has_reply &&
+    if ((call->progress == CAROM__SENT || call->progress == CAROM__OVER) &&
         is_pending(call, carom__lane_state(&call->client->lane, call->submission.slot)) &&
         !carom__lane_withdraw(&call->client->lane, call->submission.slot,
                               call->submission.generation) &&
@@ -500,4 +600,16 @@ void carom_call_end(struct carom_call *call)
     if (over_budget(call->client, call->reply_extent) && trim_reply(call))
         return;
     carom__call_release(call);
+}
+
+void carom_call_end(struct carom_call *call)
+{
+    if (call == NULL)
+        return;
+    if (CAROM__UNLIKELY(call->client->forks != carom__forks || call->progress != CAROM__ANSWERED ||
+                        call->notify ||
+                        (call->request_extent | call->reply_extent) > CAROM__KEEP_BYTES))
+        end_carefully(call);
+    else
+        free_slot(call);
 }

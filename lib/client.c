@@ -91,7 +91,9 @@ static int make_calls(struct carom_client *client, uint32_t slots)
     client->calls = aligned_alloc(CAROM__LINE_BYTES, slots * sizeof *client->calls);
     _Atomic uint16_t *next = calloc(slots, sizeof *next);
     client->slots.next = next;
-    if (client->calls == NULL || next == NULL)
+    client->producer.cells = calloc(client->lane.geometry.ring_cells,
+                                    sizeof *client->producer.cells);
+    if (client->calls == NULL || next == NULL || client->producer.cells == NULL)
         return carom__fail(-ENOMEM, "no memory for %u calls", slots);
     memset(client->calls, 0, slots * sizeof *client->calls);
     const struct carom__geometry *geometry = &client->lane.geometry;
@@ -212,6 +214,7 @@ void carom_client_close(struct carom_client *client)
         free(client->calls[slot].failure.type);
     pthread_mutex_destroy(&client->completions.lock);
     free((void *)client->slots.next);
+    free((void *)client->producer.cells);
     free(client->calls);
     free(client);
 }

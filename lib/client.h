@@ -15,10 +15,11 @@
 
 /** Life of a call in this process. */
 enum carom__progress {
-    CAROM__IDLE = 0,  /* not begun */
-    CAROM__BEGUN = 1, /* has a slot */
-    CAROM__SENT = 2,  /* submitted */
-    CAROM__OVER = 3,  /* the outcome is known */
+    CAROM__IDLE = 0,     /* not begun */
+    CAROM__BEGUN = 1,    /* has a slot */
+    CAROM__SENT = 2,     /* submitted */
+    CAROM__OVER = 3,     /* the outcome is known, and it is not a reply */
+    CAROM__ANSWERED = 4, /* CAROM_OK, and the reply is there */
 };
 
 /** One per slot. Used by the thread that began the call, except for the fields under the lock. */
@@ -29,10 +30,10 @@ struct carom_call {
     char *request;                       /* its request block */
     const char *reply;                   /* its reply block */
     enum carom__progress progress;
-    int outcome;    /* when OVER: status or negative errno */
-    bool has_reply; /* when OVER: the slot is DONE and reply_bytes counts */
+    int outcome; /* when OVER: status or negative errno */
     int64_t timeout_ns;
-    uint64_t reply_bytes;
+    uint64_t position;       /* of its cell; a hint */
+    uint64_t reply_bytes;    /* when ANSWERED: of the reply; when OVER: of the error's record */
     uint64_t request_extent; /* bytes of the request block that have been used, at most */
     uint64_t reply_extent;
     void *data;

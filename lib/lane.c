@@ -13,6 +13,9 @@
 /** Attempts of a compare-and-swap on a state word. Honest processes change one a handful of times
  *  in the life of a call; one that changes more often is being played with, and is left alone. */
 #define ATTEMPTS 16
+/** Steps of making room, for each cell, before the ring counts as damaged. Two would do for one
+ *  thread; of several, all but one may see every step of theirs overtaken. */
+#define CLEARINGS_PER_CELL 256u
 
 #define EVENT_SLEEPER UINT32_C(1)
 #define EVENT_STEP UINT32_C(2)
@@ -38,12 +41,8 @@ void carom__lane_view(struct carom__lane *lane, void *control,
     lane->control = control;
     lane->geometry = *geometry;
     lane->slots = (void *)(base + carom__slots_offset(geometry));
-    lane->ring = (struct carom__ring){
-        .cells = (void *)(base + carom__cells_offset()),
-        .head = &lane->control->head,
-        .mask = geometry->ring_cells - 1,
-        .lap_shift = (uint32_t)__builtin_ctz(geometry->ring_cells),
-    };
+    carom__ring_view(&lane->ring, (void *)(base + carom__cells_offset()), &lane->control->head,
+                     geometry->ring_cells);
 }
 
 /* ---------------------------------------------------------------- client */
@@ -64,62 +63,53 @@ static bool is_live(const struct carom__lane *lane, uint64_t cell)
 static int clear_head(struct carom__lane *lane, struct carom__producer *producer)
 {
     uint64_t position, cell;
-    if (!carom__ring_peek(&lane->ring, &position, &cell)) {
-        carom__yield(); /* another thread of this process has the ticket and is about to store */
+    if (!carom__ring_peek(&lane->ring, &position, &cell) ||
+        !carom__ring_advance(&lane->ring, position) || !is_live(lane, cell))
         return 0;
-    }
-    if (!carom__ring_advance(&lane->ring, position) || !is_live(lane, cell))
-        return 0;
-    carom__ring_publish(&lane->ring, carom__ring_ticket(producer), carom__cell_generation(cell),
-                        carom__cell_slot(cell));
-    return 1;
+    if (carom__ring_append(&lane->ring, producer, carom__cell_generation(cell),
+                           carom__cell_slot(cell)))
+        return 1;
+    /* Only where somebody damaged cells: there is room for every call. It will never run. */
+    carom__lane_withdraw(lane, carom__cell_slot(cell) & (lane->geometry.slots - 1),
+                         carom__cell_generation(cell));
+    return 0;
 }
 
-/* At most a quarter of the cells can be live, so a ring that is half full holds stale ones, left by
- * cancelled calls that no worker has stepped over yet. Returns how many calls were carried to the
- * end, or -EPROTO. */
+/* Drops or carries to the end what stands at the head of a ring that is half full. At most a
+ * quarter of the cells can be live, so it is mostly stale ones, left by cancelled calls that no
+ * worker has stepped over yet. Returns how many calls were carried, or -EPROTO:
+ * somebody plays with the ring. */
 static int make_room(struct carom__lane *lane, struct carom__producer *producer)
 {
-    for (int carried = 0;;) {
-        enum carom__room room = carom__ring_room(&lane->ring, producer);
+    int carried = 0;
+    for (uint32_t cleared = 0; cleared < CLEARINGS_PER_CELL * lane->geometry.ring_cells;
+         cleared++) {
+        enum carom__room room = carom__ring_find_room(&lane->ring, producer);
         if (room == CAROM__ROOM)
             return carried;
         if (room == CAROM__ROOM_NONSENSE)
             return -EPROTO;
         carried += clear_head(lane, producer);
     }
+    return -EPROTO;
 }
 
-/* Counts published cells after `position`: calls of other threads that nobody could see before. */
-static uint32_t published_after(const struct carom__lane *lane, uint64_t position)
+int carom__lane_publish(struct carom__lane *lane, struct carom__producer *producer, uint32_t slot,
+                        uint32_t generation)
 {
-    uint32_t count = 0;
-    uint64_t cell;
-    while (count < lane->geometry.slots &&
-           carom__ring_read(&lane->ring, position + 1 + count, &cell))
-        count++;
-    return count;
+    int carried = make_room(lane, producer);
+    if (carried >= 0 && carom__ring_append(&lane->ring, producer, generation, slot))
+        return 1 + carried;
+    return carom__lane_withdraw(lane, slot, generation) ? -EPROTO : 1;
 }
 
 int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,
-                       struct carom__submission *submission)
+                       const struct carom__submission *submission)
 {
-    const uint32_t index = submission->slot, generation = submission->generation;
-    struct carom__slot *slot = &lane->slots[index];
-    int carried = make_room(lane, producer);
-    if (carried < 0)
-        return carried;
-    const uint64_t position = submission->position = carom__ring_ticket(producer);
-    /* relaxed: the fields are published by the release of SUBMITTED below */
-    atomic_store_explicit(&slot->deadline_ns, submission->deadline_ns, memory_order_relaxed);
-    atomic_store_explicit(&slot->request_bytes, submission->request_bytes, memory_order_relaxed);
-    atomic_store_explicit(&slot->method, submission->method, memory_order_relaxed);
-    uint64_t state = carom__state(CAROM__SUBMITTED, generation, 0);
-    /* release: publishes the request block and the fields; pairs with the claim's acquire */
-    atomic_store_explicit(&slot->state, state | submission->flags, memory_order_release);
-    /* from here on the call may be over and its structure in use again: copies only */
-    carom__ring_publish(&lane->ring, position, generation, index);
-    return 1 + carried + (int)published_after(lane, position);
+    /* once published the call may be over and its structure in use again */
+    const uint32_t slot = submission->slot, generation = submission->generation;
+    carom__lane_fill(lane, submission);
+    return carom__lane_publish(lane, producer, slot, generation);
 }
 
 bool carom__lane_withdraw(struct carom__lane *lane, uint32_t slot, uint32_t generation)
@@ -172,40 +162,21 @@ int carom__lane_sleep(struct carom__lane *lane, uint32_t slot, uint64_t seen, in
 
 /* ---------------------------------------------------------------- worker */
 
-/* Tries to take the call that a cell names. 1 claimed, 0 not to be had, -EPROTO nonsense. */
-static int claim_slot(struct carom__lane *lane, uint32_t owner, uint64_t cell,
-                      struct carom__claim *claim)
+/* A word that is not the one guessed: keeps the flags, if it is still a call to be had. */
+CAROM__RARE int carom__lane_claim_flagged(struct carom__slot *slot, uint32_t owner, uint64_t cell)
 {
-    uint32_t index = carom__cell_slot(cell);
-    uint32_t generation = carom__cell_generation(cell);
-    if (index >= lane->geometry.slots)
-        return -EPROTO;
-    struct carom__slot *slot = &lane->slots[index];
-    /* The usual case first: no flag is set yet, so the compare-and-swap can guess its word and the
-     * cache line comes over once, not first for reading and then for writing. */
-    uint64_t state = carom__state(CAROM__SUBMITTED, generation, 0);
+    uint64_t state = atomic_load_explicit(&slot->state, memory_order_relaxed); /* a guess again */
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        if (carom__state_phase(state) != CAROM__SUBMITTED ||
+            carom__state_generation(state) != carom__cell_generation(cell) ||
+            carom__state_owner(state) != 0)
+            return 0;
         uint64_t running = (state & ~CAROM__PHASE_MASK) | CAROM__RUNNING |
                            (uint64_t)owner << CAROM__OWNER_SHIFT;
-        /* acq_rel: acquire pairs with the release of SUBMITTED; release orders nothing of ours but
-         * keeps the host's scan from seeing an owner before its claim. acquire on failure: the
-         * flags seen are used for the next attempt */
+        /* acq_rel: as in carom__lane_claim_cell; relaxed on failure: the next guess */
         if (atomic_compare_exchange_strong_explicit(&slot->state, &state, running,
-                                                    memory_order_acq_rel, memory_order_acquire)) {
-            *claim = (struct carom__claim){
-                .slot = index,
-                .generation = generation,
-                .owner = owner,
-                /* relaxed: published by SUBMITTED; loaded once, checked by the caller */
-                .method = atomic_load_explicit(&slot->method, memory_order_relaxed),
-                .deadline_ns = atomic_load_explicit(&slot->deadline_ns, memory_order_relaxed),
-                .request_bytes = atomic_load_explicit(&slot->request_bytes, memory_order_relaxed),
-            };
-            return claim->request_bytes <= lane->geometry.request_block_bytes ? 1 : -EPROTO;
-        }
-        if (carom__state_phase(state) != CAROM__SUBMITTED ||
-            carom__state_generation(state) != generation || carom__state_owner(state) != 0)
-            return 0;
+                                                    memory_order_acq_rel, memory_order_relaxed))
+            return 1;
     }
     return -EPROTO;
 }
@@ -219,7 +190,7 @@ int carom__lane_claim(struct carom__lane *lane, uint32_t owner, struct carom__cl
                 return 0;
             continue;
         }
-        int rc = claim_slot(lane, owner, cell, claim);
+        int rc = carom__lane_claim_cell(lane, owner, cell, claim);
         if (rc < 0)
             return rc;
         carom__ring_advance(&lane->ring, position);
@@ -249,12 +220,11 @@ static bool is_running(uint64_t state, const struct carom__claim *claim)
            carom__state_generation(state) == claim->generation;
 }
 
-/* RUNNING -> DONE, keeping the flags that the client adds meanwhile. Guesses that there are none
- * instead of looking first: the client polls this line, and a look would fetch it once more.
- * Returns the word before; phase RUNNING means success. */
+/* RUNNING -> DONE, keeping the flags that the client adds meanwhile. Returns the word before, 0 if
+ * it is not as this worker left it. */
 static uint64_t end_running(_Atomic uint64_t *word, const struct carom__claim *claim)
 {
-    uint64_t state = carom__state(CAROM__RUNNING, claim->generation, claim->owner);
+    uint64_t state = atomic_load_explicit(word, memory_order_relaxed); /* a guess */
     for (int attempt = 0; attempt < ATTEMPTS && is_running(state, claim); attempt++) {
         /* release: publishes the reply; pairs with carom__lane_state. acquire: the flags that come
          * back are acted on; on failure too */
@@ -266,13 +236,10 @@ static uint64_t end_running(_Atomic uint64_t *word, const struct carom__claim *c
     return 0;
 }
 
-int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *claim, int32_t status,
-                       uint64_t reply_bytes)
+CAROM__RARE int carom__lane_finish_flagged(struct carom__lane *lane,
+                                           const struct carom__claim *claim)
 {
     struct carom__slot *slot = &lane->slots[claim->slot];
-    /* relaxed: published by the release of DONE */
-    atomic_store_explicit(&slot->reply_bytes, reply_bytes, memory_order_relaxed);
-    atomic_store_explicit(&slot->status, status, memory_order_relaxed);
     uint64_t before = end_running(&slot->state, claim);
     if (before == 0)
         return -EPROTO;

@@ -30,9 +30,11 @@
 #ifndef CAROM_LANE_H
 #define CAROM_LANE_H
 
+#include "hot.h"
 #include "layout.h"
 #include "ring.h"
 
+#include <errno.h>
 #include <stdbool.h>
 
 /** A process's private view of a lane. */
@@ -70,15 +72,32 @@ struct carom__submission {
     uint64_t flags; /* CAROM__NOTIFY, CAROM__ABANDONED or 0 */
     int64_t deadline_ns;
     uint64_t request_bytes;
-    uint64_t position; /* of its cell; set by carom__lane_submit */
 };
 
-/** Fills the slot, moves it to SUBMITTED and publishes the cell (seq_cst: the caller looks at the
- *  bell next). The caller owns the slot.
- *  Returns how many workers should be told: 1, or more when cells of other threads were held back
- *  by this one; -EPROTO when the ring's cursor is nonsense (nothing is submitted). */
+/** Fills the slot and moves it to SUBMITTED. The caller owns the slot and publishes it next. */
+CAROM__HOT void carom__lane_fill(struct carom__lane *lane,
+                                 const struct carom__submission *submission)
+{
+    struct carom__slot *slot = &lane->slots[submission->slot];
+    /* relaxed: the fields are published by the release of SUBMITTED below */
+    atomic_store_explicit(&slot->deadline_ns, submission->deadline_ns, memory_order_relaxed);
+    atomic_store_explicit(&slot->request_bytes, submission->request_bytes, memory_order_relaxed);
+    atomic_store_explicit(&slot->method, submission->method, memory_order_relaxed);
+    uint64_t state = carom__state(CAROM__SUBMITTED, submission->generation, 0);
+    /* release: publishes the request block and the fields; pairs with the claim's acquire */
+    atomic_store_explicit(&slot->state, state | submission->flags, memory_order_release);
+}
+
+/** Fills the slot and publishes it (seq_cst: the caller looks at the bell next), making room in the
+ *  ring if need be.
+ *  Returns how many workers should be told: 1, or more when calls were carried to the end of the
+ *  ring; -EPROTO when the ring's cursor or cells are nonsense (nothing is submitted). */
 int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,
-                       struct carom__submission *submission);
+                       const struct carom__submission *submission);
+
+/** Its second half: publishes a slot that is filled. */
+int carom__lane_publish(struct carom__lane *lane, struct carom__producer *producer, uint32_t slot,
+                        uint32_t generation);
 
 /** Current state word of a slot; with acquire, so that DONE shows the reply. */
 static inline uint64_t carom__lane_state(const struct carom__lane *lane, uint32_t slot)
@@ -101,6 +120,37 @@ int carom__lane_sleep(struct carom__lane *lane, uint32_t slot, uint64_t seen, in
 
 /* ---- worker */
 
+/** Tries to take the call that a cell names: 1 claimed, 0 not to be had, -EPROTO nonsense. The
+ *  request's length is checked, the other fields are not. The usual case, a word without flags, is
+ *  guessed: so the cache line comes over once, not first for reading and then for writing. */
+int carom__lane_claim_flagged(struct carom__slot *slot, uint32_t owner, uint64_t cell);
+CAROM__HOT int carom__lane_claim_cell(struct carom__lane *lane, uint32_t owner, uint64_t cell,
+                                      struct carom__claim *claim)
+{
+    const uint32_t index = carom__cell_slot(cell), generation = carom__cell_generation(cell);
+    if (CAROM__UNLIKELY(index >= lane->geometry.slots))
+        return -EPROTO;
+    struct carom__slot *slot = &lane->slots[index];
+    uint64_t state = carom__state(CAROM__SUBMITTED, generation, 0);
+    uint64_t running = carom__state(CAROM__RUNNING, generation, owner);
+    /* acq_rel: acquire pairs with the release of SUBMITTED; release orders nothing of ours but
+     * keeps the host's scan from seeing an owner before its claim. relaxed on failure: unused */
+    if (CAROM__UNLIKELY(!atomic_compare_exchange_strong_explicit(
+            &slot->state, &state, running, memory_order_acq_rel, memory_order_relaxed))) {
+        int rc = carom__lane_claim_flagged(slot, owner, cell);
+        if (rc <= 0)
+            return rc;
+    }
+    claim->slot = index;
+    claim->generation = generation;
+    claim->owner = owner;
+    /* relaxed: published by SUBMITTED; loaded once, checked by the caller */
+    claim->method = atomic_load_explicit(&slot->method, memory_order_relaxed);
+    claim->deadline_ns = atomic_load_explicit(&slot->deadline_ns, memory_order_relaxed);
+    claim->request_bytes = atomic_load_explicit(&slot->request_bytes, memory_order_relaxed);
+    return claim->request_bytes <= lane->geometry.request_block_bytes ? 1 : -EPROTO;
+}
+
 /** Takes the next call of a lane. 1: claimed; 0: nothing there; -EPROTO: the lane is poisoned. */
 int carom__lane_claim(struct carom__lane *lane, uint32_t owner, struct carom__claim *claim);
 
@@ -109,8 +159,24 @@ bool carom__lane_has_work(struct carom__lane *lane);
 
 /** Ends a claimed call: RUNNING -> DONE, and wakes its client if it sleeps.
  *  0, or -EPROTO: the state word was not as this worker left it. */
-int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *claim, int32_t status,
-                       uint64_t reply_bytes);
+int carom__lane_finish_flagged(struct carom__lane *lane, const struct carom__claim *claim);
+CAROM__HOT int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *claim,
+                                  int32_t status, uint64_t reply_bytes)
+{
+    struct carom__slot *slot = &lane->slots[claim->slot];
+    uint64_t running = carom__state(CAROM__RUNNING, claim->generation, claim->owner);
+    /* relaxed: published by the release of DONE */
+    atomic_store_explicit(&slot->reply_bytes, reply_bytes, memory_order_relaxed);
+    atomic_store_explicit(&slot->status, status, memory_order_relaxed);
+    /* A word without flags is guessed instead of looking first: the client polls this line, and a
+     * look would fetch it once more. release: publishes the reply; pairs with carom__lane_state.
+     * relaxed on failure: unused */
+    if (CAROM__LIKELY(atomic_compare_exchange_strong_explicit(
+            &slot->state, &running, running ^ CAROM__RUNNING ^ CAROM__DONE, memory_order_acq_rel,
+            memory_order_relaxed)))
+        return 0;
+    return carom__lane_finish_flagged(lane, claim);
+}
 
 /** Flags of a running call; see CAROM__CANCEL, CAROM__ABANDONED. */
 static inline uint64_t carom__lane_flags(const struct carom__lane *lane, uint32_t slot)

@@ -25,6 +25,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,15 +61,16 @@ enum carom__phase {
 #define CAROM__CANCEL UINT64_C(0x10)    /* client: please stop */
 #define CAROM__ABANDONED UINT64_C(0x20) /* client: I have left, the slot returns by notification */
 #define CAROM__NOTIFY UINT64_C(0x40)    /* client: set my completion bit when done */
+#define CAROM__FLAGS_MASK UINT64_C(0x78)
 #define CAROM__GENERATION_SHIFT 8
 #define CAROM__GENERATION_MASK UINT32_C(0xffffff)
 #define CAROM__OWNER_SHIFT 32
 #define CAROM__OWNER_CLIENT UINT32_C(0xffffffff) /* DONE by the client itself: it was cancelled */
 
+/** generation is at most CAROM__GENERATION_MASK. */
 static inline uint64_t carom__state(enum carom__phase phase, uint32_t generation, uint32_t owner)
 {
-    return (uint64_t)phase |
-           (uint64_t)(generation & CAROM__GENERATION_MASK) << CAROM__GENERATION_SHIFT |
+    return (uint64_t)phase | (uint64_t)generation << CAROM__GENERATION_SHIFT |
            (uint64_t)owner << CAROM__OWNER_SHIFT;
 }
 
@@ -106,12 +108,18 @@ static inline uint32_t carom__owner(uint32_t worker, uint32_t epoch)
  * is published; zeroed memory is lap 0, laps start at 1. */
 #define CAROM__CELL_SLOT_MASK UINT32_C(0xffff)
 #define CAROM__LAP_MASK UINT32_C(0xffffff)
+#define CAROM__LAP_SHIFT 40
 
-static inline uint64_t carom__cell(uint32_t lap, uint32_t generation, uint32_t slot)
+/** slot and generation are at most their masks; of the lap its low 24 bits count. */
+static inline uint64_t carom__cell(uint64_t lap, uint32_t generation, uint32_t slot)
 {
-    return (uint64_t)(slot & CAROM__CELL_SLOT_MASK) |
-           (uint64_t)(generation & CAROM__GENERATION_MASK) << 16 |
-           (uint64_t)(lap & CAROM__LAP_MASK) << 40;
+    return (uint64_t)slot | (uint64_t)generation << 16 | lap << CAROM__LAP_SHIFT;
+}
+
+/** Whether two cells are of the same lap. */
+static inline bool carom__cell_same_lap(uint64_t a, uint64_t b)
+{
+    return (a ^ b) >> CAROM__LAP_SHIFT == 0;
 }
 
 static inline uint32_t carom__cell_slot(uint64_t cell)
@@ -126,7 +134,7 @@ static inline uint32_t carom__cell_generation(uint64_t cell)
 
 static inline uint32_t carom__cell_lap(uint64_t cell)
 {
-    return (uint32_t)(cell >> 40);
+    return (uint32_t)(cell >> CAROM__LAP_SHIFT);
 }
 
 /* ------------------------------------------------------------------ lane control */

@@ -33,29 +33,42 @@ void *carom_request_reply_block(struct carom_request *request, size_t *capacity_
     return carom__request_blocks(request)->reply;
 }
 
-void carom__request_finish(struct carom_request *request, int status, size_t reply_bytes)
+CAROM__HOT void finish(struct carom_request *request, int status, size_t reply_bytes)
 {
     struct carom_worker *worker = request->worker;
     carom__count(&worker->stats->calls, 1);
-    if (status != CAROM_OK)
-        carom__count(&worker->stats->errors, 1);
     request->open = false;
-    if (carom__lane_finish(&request->lane->lane, &request->claim, status, reply_bytes) < 0)
+    if (CAROM__UNLIKELY(
+            carom__lane_finish(&request->lane->lane, &request->claim, status, reply_bytes) < 0))
         carom__worker_poison(worker, request->lane);
 }
 
-int carom_request_reply(struct carom_request *request, size_t length_bytes)
+void carom__request_finish(struct carom_request *request, int status, size_t reply_bytes)
+{
+    if (status != CAROM_OK)
+        carom__count(&request->worker->stats->errors, 1);
+    finish(request, status, reply_bytes);
+}
+
+/* A reply that cannot be given; nothing at all after the call was finished. */
+CAROM__RARE static int refuse(const struct carom_request *request, size_t length_bytes)
 {
     int rc = carom__check_fork(request->worker->forks);
     if (rc < 0 || !request->open) /* the lane of a finished request may be gone */
         return rc;
-    uint64_t capacity = request->lane->lane.geometry.reply_block_bytes;
-    if (length_bytes > capacity)
-        return carom__fail(-EMSGSIZE,
-                           "reply of %zu bytes is larger than the client's reply block of %llu: "
-                           "open the client with a larger reply_block_bytes",
-                           length_bytes, (unsigned long long)capacity);
-    carom__request_finish(request, CAROM_OK, length_bytes);
+    return carom__fail(-EMSGSIZE,
+                       "reply of %zu bytes is larger than the client's reply block of %llu: "
+                       "open the client with a larger reply_block_bytes",
+                       length_bytes,
+                       (unsigned long long)request->lane->lane.geometry.reply_block_bytes);
+}
+
+int carom_request_reply(struct carom_request *request, size_t length_bytes)
+{
+    if (CAROM__UNLIKELY(request->worker->forks != carom__forks || !request->open ||
+                        length_bytes > request->lane->lane.geometry.reply_block_bytes))
+        return refuse(request, length_bytes);
+    finish(request, CAROM_OK, length_bytes);
     return 0;
 }
 

@@ -7,21 +7,25 @@
  * or already claimed by a worker that died before moving the cursor), duplicated or garbage, and
  * whoever meets such a cell steps over it.
  *
- * Who does what. One process produces: its threads draw positions from a process-local ticket and
- * each stores one cell, so a thread between ticket and store holds back later cells of its own
- * process only; they die together. Many processes consume: look at the cell under `head`, claim the
- * slot, THEN move head by a compare-and-swap that may fail.
+ * Who does what. One process produces: a thread finds the first position without a cell, beginning
+ * where its process published last, and puts its cell there by compare-and-swap. That one operation
+ * takes the position and publishes, so there is never a hole, and a thread that is interrupted
+ * holds nobody back. Many processes consume: look at the cell under `head`, claim the slot, THEN
+ * move head by a compare-and-swap that may fail.
  *
  * Why it is safe. A position is 64 bits and never repeats. A cell carries the lap of its position,
  * so a consumer never reads the producer's tail: one cache line less per call. Claim comes before
- * advance: at no instant is a call in no ring and owned by nobody. Capacity is 4 cells per slot and
- * a producer draws a ticket only while half of them are free: `slots` threads that passed the test
- * at once, each with one call and one cell that it carries over (lane.c, make_room), cannot overrun
- * a consumer. Lap values repeat after 2^24 laps; a cell that old would have to have stayed
- * untouched for all of them.
+ * advance: at no instant is a call in no ring and owned by nobody. A producer replaces only the
+ * cell of the lap before, and only less than one lap after a head that it has seen, so it never
+ * overwrites a cell that waits. Capacity is 4 cells per slot; producers go on while half of them
+ * are free and clear stale cells away otherwise. Lap values repeat after 2^24 laps; a cell that old
+ * would have to have stayed untouched for all of them.
  *
- * Progress. Consumers: lock-free, at most one lap per look. Producer: wait-free while there is
- * room; else it clears stale cells away itself, at most one lap of them.
+ * Neighbours in time are never neighbours in a cache line: who publishes a cell would take the line
+ * away from who reads the one before, at every call.
+ *
+ * Progress. Consumers: lock-free, at most one lap per look. Producer: lock-free while there is
+ * room; else it clears at most one lap of stale cells.
  */
 #ifndef CAROM_RING_H
 #define CAROM_RING_H
@@ -35,47 +39,77 @@
 struct carom__ring {
     _Atomic uint64_t *cells;
     _Atomic uint64_t *head;
-    uint32_t mask;
-    uint32_t lap_shift; /* log2 of the number of cells */
+    uint32_t mask;       /* number of cells - 1 */
+    uint32_t half;       /* half of that */
+    uint32_t lap_shift;  /* log2 of the number of cells */
+    uint32_t line_mask;  /* number of cache lines - 1 */
+    uint32_t line_shift; /* log2 of the number of cache lines */
 };
 
-/** The producing process's own half; never shared between processes. */
+/** The producing process's own half; never shared between processes. Both may be older than the
+ *  truth, never ahead of it. */
 struct carom__producer {
-    _Atomic uint64_t tail;      /* next ticket */
-    _Atomic uint64_t head_seen; /* lower bound of head */
+    _Atomic uint64_t tail;      /* first position without a cell */
+    _Atomic uint64_t head_seen; /* head */
+    _Atomic uint64_t *cells;    /* as this process published them last; as many as the ring has */
 };
 
-static inline uint32_t carom__ring_lap(const struct carom__ring *ring, uint64_t position)
+#define CAROM__CELLS_PER_LINE 8u
+
+/** Lays a view over a ring of 2^n cells. */
+static inline void carom__ring_view(struct carom__ring *ring, _Atomic uint64_t *cells,
+                                    _Atomic uint64_t *head, uint32_t count)
 {
-    return (uint32_t)((position >> ring->lap_shift) + 1) & CAROM__LAP_MASK;
+    uint32_t lines = count > CAROM__CELLS_PER_LINE ? count / CAROM__CELLS_PER_LINE : 1;
+    *ring = (struct carom__ring){
+        .cells = cells,
+        .head = head,
+        .mask = count - 1,
+        .half = (count - 1) / 2,
+        .lap_shift = (uint32_t)__builtin_ctz(count),
+        .line_mask = lines - 1,
+        .line_shift = (uint32_t)__builtin_ctz(lines),
+    };
+}
+
+/** Index of a position's cell. */
+static inline uint32_t carom__ring_at(const struct carom__ring *ring, uint64_t position)
+{
+    uint32_t at = (uint32_t)position & ring->mask;
+    return (at & ring->line_mask) * CAROM__CELLS_PER_LINE + (at >> ring->line_shift);
+}
+
+/** Lap of a position; its low 24 bits are in the cell. */
+static inline uint64_t carom__ring_lap(const struct carom__ring *ring, uint64_t position)
+{
+    return (position >> ring->lap_shift) + 1;
+}
+
+/** Whether a cell is that of the lap before a position: the position has none yet. */
+static inline bool carom__ring_is_free(const struct carom__ring *ring, uint64_t position,
+                                       uint64_t cell)
+{
+    return carom__cell_same_lap(cell, carom__cell(carom__ring_lap(ring, position) - 1, 0, 0));
+}
+
+/** Where the next cell probably belongs. False: half of the cells are in use, as far as that is
+ *  known without looking at head. */
+static inline bool carom__ring_has_room(const struct carom__ring *ring,
+                                        struct carom__producer *producer, uint64_t *position)
+{
+    /* acquire: cells before head were read by their consumers before head moved; pairs with
+     * carom__ring_find_room. relaxed: a hint. Old values err to "no room" */
+    uint64_t seen = atomic_load_explicit(&producer->head_seen, memory_order_acquire);
+    *position = atomic_load_explicit(&producer->tail, memory_order_relaxed);
+    return *position - seen <= ring->half;
 }
 
 enum carom__room { CAROM__ROOM, CAROM__NO_ROOM, CAROM__ROOM_NONSENSE };
 
-/** Whether a producer may draw a ticket. NONSENSE: head is not where any honest consumer can have
- *  put it. */
-static inline enum carom__room carom__ring_room(const struct carom__ring *ring,
-                                                struct carom__producer *producer)
-{
-    uint64_t cells = (uint64_t)ring->mask + 1;
-    /* relaxed: a lower bound and an own counter; stale values err to "no room" */
-    uint64_t tail = atomic_load_explicit(&producer->tail, memory_order_relaxed);
-    uint64_t seen = atomic_load_explicit(&producer->head_seen, memory_order_relaxed);
-    if (tail - seen < cells / 2)
-        return CAROM__ROOM;
-    /* acquire: cells before head were read by their consumers before head moved (pairs with
-     * carom__ring_advance) and may be overwritten */
-    seen = atomic_load_explicit(ring->head, memory_order_acquire);
-    /* relaxed: tail again, because head may have passed the older value */
-    tail = atomic_load_explicit(&producer->tail, memory_order_relaxed);
-    /* Only if head stands still: other threads may have moved both between the two looks.
-     * relaxed: compared only */
-    if (tail - seen > cells)
-        return atomic_load_explicit(ring->head, memory_order_relaxed) == seen ? CAROM__ROOM_NONSENSE
-                                                                              : CAROM__NO_ROOM;
-    atomic_store_explicit(&producer->head_seen, seen, memory_order_relaxed); /* own hint */
-    return tail - seen < cells / 2 ? CAROM__ROOM : CAROM__NO_ROOM;
-}
+/** The same after looking at head and at the cells. NONSENSE: head is not where any honest
+ *  consumer can have put it. */
+enum carom__room carom__ring_find_room(const struct carom__ring *ring,
+                                       struct carom__producer *producer);
 
 /** Fetches the cell that will probably be published next, for writing. */
 static inline void carom__ring_prefetch(const struct carom__ring *ring,
@@ -83,35 +117,56 @@ static inline void carom__ring_prefetch(const struct carom__ring *ring,
 {
     /* relaxed: a guess */
     uint64_t tail = atomic_load_explicit(&producer->tail, memory_order_relaxed);
-    carom__prefetch_write(&ring->cells[tail & ring->mask]);
+    carom__prefetch_write(&ring->cells[carom__ring_at(ring, tail)]);
 }
 
-/** Draws the position of the next cell, which the caller then publishes without delay. */
-static inline uint64_t carom__ring_ticket(struct carom__producer *producer)
+/** Replaces the cell of the lap before. False: it was not `before`. */
+static inline bool carom__ring_put(const struct carom__ring *ring, struct carom__producer *producer,
+                                   uint64_t position, uint64_t before, uint64_t cell)
 {
-    /* relaxed: the ticket only has to be unique; the cell's store publishes */
-    return atomic_fetch_add_explicit(&producer->tail, 1, memory_order_relaxed);
+    uint32_t at = carom__ring_at(ring, position);
+    /* release in seq_cst: publishes the slot's SUBMITTED state; pairs with carom__ring_read.
+     * seq_cst: "say, then look", see bell.h. relaxed on failure: another thread was first */
+    if (!atomic_compare_exchange_strong_explicit(&ring->cells[at], &before, cell,
+                                                 memory_order_seq_cst, memory_order_relaxed))
+        return false;
+    /* relaxed: notes of this process. release: this thread knew a head that is not older; an older
+     * tail may come later */
+    atomic_store_explicit(&producer->cells[at], cell, memory_order_relaxed);
+    atomic_store_explicit(&producer->tail, position + 1, memory_order_release);
+    return true;
 }
 
-/** Publishes the cell at a drawn position. Afterwards the caller looks at the bell, with seq_cst.
- *  */
-static inline void carom__ring_publish(const struct carom__ring *ring, uint64_t position,
+/** Publishes a cell at a position that carom__ring_has_room gave. Afterwards the caller looks at
+ *  the bell, with seq_cst. False: another thread was first.
+ *
+ *  What is there before is known to the process that put it there, so the cache line, which a
+ *  worker may be polling, comes over once, for writing. */
+static inline bool carom__ring_publish(const struct carom__ring *ring,
+                                       struct carom__producer *producer, uint64_t position,
                                        uint32_t generation, uint32_t slot)
 {
-    /* release in seq_cst: publishes the slot's SUBMITTED state; pairs with carom__ring_read.
-     * seq_cst: "say, then look", see bell.h. An exchange, because it is store and fence in one */
-    atomic_exchange_explicit(&ring->cells[position & ring->mask],
-                             carom__cell(carom__ring_lap(ring, position), generation, slot),
-                             memory_order_seq_cst);
+    uint64_t cell = carom__cell(carom__ring_lap(ring, position), generation, slot);
+    /* relaxed: compared only */
+    uint64_t before = atomic_load_explicit(&producer->cells[carom__ring_at(ring, position)],
+                                           memory_order_relaxed);
+    return carom__ring_is_free(ring, position, before) &&
+           carom__ring_put(ring, producer, position, before, cell);
 }
+
+/** Publishes a cell at the first free position, also beyond half of the cells. False: there is none
+ *  less than a lap after head, or head or a cell is nonsense. */
+bool carom__ring_append(const struct carom__ring *ring, struct carom__producer *producer,
+                        uint32_t generation, uint32_t slot);
 
 /** Whether the cell at a position is published, and its content. */
 static inline bool carom__ring_read(const struct carom__ring *ring, uint64_t position,
                                     uint64_t *cell)
 {
     /* acquire: pairs with carom__ring_publish; the slot's state is at least as new as the cell */
-    *cell = atomic_load_explicit(&ring->cells[position & ring->mask], memory_order_acquire);
-    return carom__cell_lap(*cell) == carom__ring_lap(ring, position);
+    *cell = atomic_load_explicit(&ring->cells[carom__ring_at(ring, position)],
+                                 memory_order_acquire);
+    return carom__cell_same_lap(*cell, carom__cell(carom__ring_lap(ring, position), 0, 0));
 }
 
 /** Looks at the cell under head. False: nothing there. */
@@ -136,7 +191,7 @@ static inline bool carom__ring_moved(const struct carom__ring *ring, uint64_t po
 static inline bool carom__ring_advance(const struct carom__ring *ring, uint64_t position)
 {
     /* release: this consumer's reading of the cell and its claim come first; pairs with peek and
-     * carom__ring_has_room. relaxed on failure: nothing is used */
+     * carom__ring_find_room. relaxed on failure: nothing is used */
     return atomic_compare_exchange_strong_explicit(ring->head, &position, position + 1,
                                                    memory_order_release, memory_order_relaxed);
 }

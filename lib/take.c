@@ -48,9 +48,9 @@ static void record_duration(struct carom_worker *worker)
 }
 
 /* Decides whether this call is timed. */
-static void start_timing(struct carom_worker *worker)
+static inline void start_timing(struct carom_worker *worker)
 {
-    if (worker->until_timed > 0) {
+    if (CAROM__LIKELY(worker->until_timed > 0)) {
         worker->until_timed--;
         worker->untimed++;
         return;
@@ -58,48 +58,68 @@ static void start_timing(struct carom_worker *worker)
     worker->now_ns = worker->claimed_ns = carom__now_ns();
 }
 
+static bool is_far(const struct carom_worker *worker, int64_t deadline_ns)
+{
+    return deadline_ns >= worker->now_ns + FAR_NS;
+}
+
 static bool is_expired(struct carom_worker *worker, int64_t deadline_ns)
 {
-    if (deadline_ns >= worker->now_ns + FAR_NS)
+    if (is_far(worker, deadline_ns))
         return false;
     worker->now_ns = carom__now_ns();
     return deadline_ns <= worker->now_ns;
 }
 
-/* Answers a claimed call that no handler shall see. */
-static void answer(struct carom_worker *worker, struct carom__worker_lane *mapped,
-                   const struct carom__claim *claim, int status, const char *message)
+/* Which of this worker's methods a call is for; -1: none. */
+static int method_of(const struct carom_worker *worker, uint32_t method)
 {
-    worker->request = (struct carom_request){
-        .worker = worker, .lane = mapped, .claim = *claim, .method = -1, .open = true};
+    return method < CAROM__MAX_METHODS ? worker->method_index[method] : -1;
+}
+
+/* Answers a claimed call that no handler shall see. */
+static void answer(struct carom_request *request, int status, const char *message)
+{
+    request->method = -1;
+    request->open = true;
     if (message != NULL)
-        carom_request_fail(&worker->request, status, "carom.Refused", message, NULL);
+        carom_request_fail(request, status, "carom.Refused", message, NULL);
     else
-        carom__request_finish(&worker->request, status, 0);
+        carom__request_finish(request, status, 0);
+}
+
+/* Decides about a claimed call that is not quite the usual one. */
+CAROM__RARE static bool accept_carefully(struct carom_worker *worker)
+{
+    struct carom_request *request = &worker->request;
+    if (is_expired(worker, request->claim.deadline_ns)) {
+        carom__count(&worker->stats->expired, 1);
+        answer(request, CAROM_DEADLINE_EXCEEDED, NULL);
+        return false;
+    }
+    if (request->claim.method == CAROM__METHOD_TRIM) {
+        carom__request_trim(request);
+        answer(request, CAROM_OK, NULL);
+        return false;
+    }
+    request->method = method_of(worker, request->claim.method);
+    if (request->method < 0) {
+        answer(request, CAROM_UNIMPLEMENTED, "this worker has no such method");
+        return false;
+    }
+    request->open = true;
+    start_timing(worker);
+    return true;
 }
 
 /* Decides about a claimed call. True: it is the caller's to run. */
-static bool accept_call(struct carom_worker *worker, struct carom__worker_lane *mapped,
-                        const struct carom__claim *claim)
+static inline bool accept_call(struct carom_worker *worker)
 {
-    if (is_expired(worker, claim->deadline_ns)) {
-        carom__count(&worker->stats->expired, 1);
-        answer(worker, mapped, claim, CAROM_DEADLINE_EXCEEDED, NULL);
-        return false;
-    }
-    if (claim->method == CAROM__METHOD_TRIM) {
-        worker->request = (struct carom_request){.worker = worker, .lane = mapped, .claim = *claim};
-        carom__request_trim(&worker->request);
-        answer(worker, mapped, claim, CAROM_OK, NULL);
-        return false;
-    }
-    int method = claim->method < CAROM__MAX_METHODS ? worker->method_index[claim->method] : -1;
-    if (method < 0) {
-        answer(worker, mapped, claim, CAROM_UNIMPLEMENTED, "this worker has no such method");
-        return false;
-    }
-    worker->request = (struct carom_request){
-        .worker = worker, .lane = mapped, .claim = *claim, .method = method, .open = true};
+    struct carom_request *request = &worker->request;
+    request->method = method_of(worker, request->claim.method);
+    if (CAROM__UNLIKELY(request->method < 0 || !is_far(worker, request->claim.deadline_ns)))
+        return accept_carefully(worker);
+    request->open = true;
     start_timing(worker);
     return true;
 }
@@ -126,21 +146,42 @@ static void prefetch(const struct carom__worker_lane *mapped, uint64_t cell)
     carom__prefetch_write(mapped->blocks[slot].reply);
 }
 
-/* Takes a call of a lane that shows a cell. True: worker->request is a call to run. */
-static bool claim(struct carom_worker *worker, struct carom__worker_lane *mapped)
+/* Asks for the lines of the call after the next one. */
+static inline void prefetch_behind(const struct carom__worker_lane *mapped, uint64_t position)
 {
-    struct carom__claim claimed;
-    uint64_t position, cell;
-    int rc = carom__lane_claim(&mapped->lane, worker->owner, &claimed);
-    if (rc > 0) {
-        if (carom__ring_peek(&mapped->lane.ring, &position, &cell) &&
-            carom__ring_read(&mapped->lane.ring, position + 1, &cell))
-            prefetch(mapped, cell);
-        return accept_call(worker, mapped, &claimed);
-    }
+    uint64_t cell;
+    if (carom__ring_read(&mapped->lane.ring, position + 1, &cell) &&
+        carom__ring_read(&mapped->lane.ring, position + 2, &cell))
+        prefetch(mapped, cell);
+}
+
+/* The cell under head was stale, or nonsense. */
+CAROM__RARE static bool claim_carefully(struct carom_worker *worker,
+                                        struct carom__worker_lane *mapped, int rc)
+{
+    if (rc == 0)
+        rc = carom__lane_claim(&mapped->lane, worker->owner, &worker->request.claim);
+    if (rc > 0)
+        return accept_call(worker);
     if (rc < 0)
         carom__worker_poison(worker, mapped);
     return false;
+}
+
+/* Takes the call under the head of a lane. True: worker->request is a call to run. */
+static inline bool claim(struct carom_worker *worker, struct carom__worker_lane *mapped,
+                         uint64_t position, uint64_t cell)
+{
+    prefetch(mapped, cell);
+    mapped->empty_looks = 0;
+    worker->request.lane = mapped;
+    int rc = carom__lane_claim_cell(&mapped->lane, worker->owner, cell, &worker->request.claim);
+    if (CAROM__LIKELY(rc >= 0))
+        carom__ring_advance(&mapped->lane.ring, position);
+    if (CAROM__UNLIKELY(rc <= 0))
+        return claim_carefully(worker, mapped, rc);
+    prefetch_behind(mapped, position);
+    return accept_call(worker);
 }
 
 /* Tries one lane. True: worker->request is a call to run. */
@@ -150,11 +191,8 @@ static inline bool try_lane(struct carom_worker *worker, uint32_t lane)
     uint64_t position, cell;
     if (mapped == NULL || mapped->poisoned)
         return false;
-    if (carom__ring_peek(&mapped->lane.ring, &position, &cell)) {
-        prefetch(mapped, cell);
-        mapped->empty_looks = 0;
-        return claim(worker, mapped);
-    }
+    if (carom__ring_peek(&mapped->lane.ring, &position, &cell))
+        return claim(worker, mapped, position, cell);
     if (++mapped->empty_looks >= EMPTY_LOOKS)
         retire(worker, mapped);
     return false;
@@ -240,25 +278,30 @@ static int check_orders(struct carom_worker *worker)
                : 0;
 }
 
-/* Looks until something is there or the spin budget, at most limit_ns, is used up. */
-static int look_spinning(struct carom_worker *worker, int64_t limit_ns, bool last_chance)
+/* One look at everything. 1: worker->request is a call to run; 0; or an error. */
+static inline int look_once(struct carom_worker *worker)
+{
+    int rc = check_orders(worker);
+    return rc < 0 ? rc : look(worker);
+}
+
+/* After a fruitless look: looks on until something is there or the spin budget, at most limit_ns,
+ * is used up. */
+__attribute__((noinline)) static int look_spinning(struct carom_worker *worker, int64_t limit_ns,
+                                                   bool last_chance)
 {
     struct carom__spinning wait;
-    bool may_spin = carom__spin_begin(&worker->spin, &wait, limit_ns);
-    for (;;) {
-        int rc = check_orders(worker);
-        if (rc < 0)
-            return rc;
-        if (look(worker)) {
-            carom__spin_hit(&worker->spin, &wait);
-            return 0;
-        }
-        if (!may_spin)
-            return -EAGAIN;
-        if (!carom__spin_again(&wait))
-            break;
+    if (!carom__spin_begin(&worker->spin, &wait, limit_ns))
+        return -EAGAIN;
+    while (carom__spin_again(&wait)) {
         if (wait.now_ns > worker->now_ns)
             worker->now_ns = wait.now_ns;
+        int rc = look_once(worker);
+        if (rc == 0)
+            continue;
+        if (rc > 0)
+            carom__spin_hit(&worker->spin, &wait);
+        return rc < 0 ? rc : 0;
     }
     if (last_chance)
         carom__spin_miss(&worker->spin, &wait);
@@ -285,7 +328,7 @@ static bool must_stay_awake(struct carom_worker *worker)
 }
 
 /* Sleeps until woken, at most until deadline_ns and one slice. 0 or -EINTR. */
-static int park(struct carom_worker *worker, int64_t deadline_ns)
+__attribute__((noinline)) static int park(struct carom_worker *worker, int64_t deadline_ns)
 {
     int rc = 0;
     uint32_t word = carom__bell_park_word(worker->bell, worker->id);
@@ -301,13 +344,16 @@ static int park(struct carom_worker *worker, int64_t deadline_ns)
     return rc == -EINTR ? carom__fail(rc, "a signal arrived") : 0;
 }
 
-static int start_taking(struct carom_worker *worker)
+CAROM__RARE static int cannot_take(const struct carom_worker *worker)
 {
     int rc = carom__check_fork(worker->forks);
-    if (rc < 0)
-        return rc;
-    if (worker->request.open)
-        return carom__fail(-EBUSY, "the request before is not finished");
+    return rc < 0 ? rc : carom__fail(-EBUSY, "the request before is not finished");
+}
+
+static inline int start_taking(struct carom_worker *worker)
+{
+    if (CAROM__UNLIKELY(worker->forks != carom__forks || worker->request.open))
+        return cannot_take(worker);
     if (worker->claimed_ns != 0) {
         worker->now_ns = carom__now_ns();
         record_duration(worker);
@@ -321,7 +367,33 @@ int carom_worker_poll(struct carom_worker *worker, int64_t spin_ns, struct carom
 {
     *request = &worker->request;
     int rc = start_taking(worker);
-    return rc < 0 ? rc : look_spinning(worker, spin_ns, false);
+    if (rc == 0)
+        rc = look_once(worker);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    return look_spinning(worker, spin_ns, false);
+}
+
+/* Nothing was there at the first look. */
+__attribute__((noinline)) static int await(struct carom_worker *worker, int64_t timeout_ns)
+{
+    int64_t deadline_ns = INT64_MAX;
+    if (timeout_ns >= 0)
+        worker->now_ns = carom__now_ns();
+    if (timeout_ns >= 0 && __builtin_add_overflow(worker->now_ns, timeout_ns, &deadline_ns))
+        deadline_ns = INT64_MAX;
+    for (;;) {
+        int rc = look_spinning(worker, deadline_ns - worker->now_ns, true);
+        if (rc != -EAGAIN)
+            return rc;
+        if (worker->now_ns >= deadline_ns)
+            return carom__fail(-ETIMEDOUT, "no call came in time");
+        rc = park(worker, deadline_ns);
+        if (rc == 0)
+            rc = look_once(worker);
+        if (rc != 0)
+            return rc < 0 ? rc : 0;
+    }
 }
 
 int carom_worker_take(struct carom_worker *worker, int64_t timeout_ns,
@@ -329,23 +401,11 @@ int carom_worker_take(struct carom_worker *worker, int64_t timeout_ns,
 {
     *request = &worker->request;
     int rc = start_taking(worker);
-    if (rc < 0)
-        return rc;
-    int64_t deadline_ns = INT64_MAX;
-    if (timeout_ns >= 0)
-        worker->now_ns = carom__now_ns();
-    if (timeout_ns >= 0 && __builtin_add_overflow(worker->now_ns, timeout_ns, &deadline_ns))
-        deadline_ns = INT64_MAX;
-    for (;;) {
-        rc = look_spinning(worker, deadline_ns - worker->now_ns, true);
-        if (rc != -EAGAIN)
-            return rc;
-        if (worker->now_ns >= deadline_ns)
-            return carom__fail(-ETIMEDOUT, "no call came in time");
-        rc = park(worker, deadline_ns);
-        if (rc < 0)
-            return rc;
-    }
+    if (rc == 0)
+        rc = look_once(worker);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    return await(worker, timeout_ns);
 }
 
 int carom_worker_run(struct carom_worker *worker)

@@ -154,6 +154,7 @@ int carom_worker_open(const char *service, const struct carom_method *methods, s
         return carom__fail(-ENOMEM, "no memory for a worker");
     opened->connection = (struct carom__connection){-1, -1};
     opened->forks = carom__forks;
+    opened->request.worker = opened;
     rc = copy_methods(opened, methods, method_count);
     if (rc == 0)
         rc = open_worker(opened, service, carom__deadline_ns(timeout_ns), &options);

@@ -5,6 +5,7 @@
 
 #include "support.h"
 
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #define PAGE 4096u
@@ -24,11 +25,14 @@ void test_lane_make(struct test_lane *made, uint32_t slots)
     require(made->mapping != MAP_FAILED);
     require(mprotect(made->mapping + PAGE, inner, PROT_READ | PROT_WRITE) == 0);
     carom__lane_view(&made->lane, made->mapping + PAGE + inner - bytes, &geometry);
+    made->producer.cells = calloc(geometry.ring_cells, sizeof *made->producer.cells);
+    require(made->producer.cells != NULL);
 }
 
 void test_lane_drop(struct test_lane *made)
 {
     munmap(made->mapping, made->mapping_bytes);
+    free((void *)made->producer.cells);
 }
 
 void *test_lane_base(struct test_lane *made)

@@ -27,14 +27,6 @@ static void flags_touch_neither_phase_nor_generation_nor_owner(void **state)
     assert_int_equal(carom__state_owner(word), 0xffffffff);
 }
 
-static void a_generation_beyond_24_bits_begins_again(void **state)
-{
-    (void)state;
-    uint64_t word = carom__state(CAROM__FREE, 0x1000001, 0);
-    assert_int_equal(carom__state_generation(word), 1);
-    assert_int_equal(word, carom__state(CAROM__FREE, 1, 0));
-}
-
 static void zeroed_memory_is_a_free_slot_of_nobody(void **state)
 {
     (void)state;
@@ -76,13 +68,12 @@ static void a_cell_gives_back_what_it_was_made_of(void **state)
     assert_int_equal(carom__cell_slot(cell), 0x0fff);
 }
 
-static void a_cell_cuts_what_does_not_fit_instead_of_spilling(void **state)
+static void a_cell_has_24_bits_of_the_lap(void **state)
 {
     (void)state;
-    uint64_t cell = carom__cell(0x1000002, 0x1000003, 0x10004);
-    assert_int_equal(carom__cell_lap(cell), 2);
-    assert_int_equal(carom__cell_generation(cell), 3);
-    assert_int_equal(carom__cell_slot(cell), 4);
+    assert_int_equal(carom__cell_lap(carom__cell(0x1000002, 3, 4)), 2);
+    assert_true(carom__cell_same_lap(carom__cell(0x1000002, 3, 4), carom__cell(2, 5, 6)));
+    assert_false(carom__cell_same_lap(carom__cell(3, 3, 4), carom__cell(2, 3, 4)));
 }
 
 static void cells_and_slots_of_every_geometry_do_not_overlap(void **state)
@@ -136,13 +127,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         sentence(a_state_word_gives_back_what_it_was_made_of),
         sentence(flags_touch_neither_phase_nor_generation_nor_owner),
-        sentence(a_generation_beyond_24_bits_begins_again),
         sentence(zeroed_memory_is_a_free_slot_of_nobody),
         sentence(one_exchange_of_a_bit_turns_running_into_done),
         sentence(phase_and_flags_lie_in_the_futex_word),
         sentence(no_worker_is_mistaken_for_the_client),
         sentence(a_cell_gives_back_what_it_was_made_of),
-        sentence(a_cell_cuts_what_does_not_fit_instead_of_spilling),
+        sentence(a_cell_has_24_bits_of_the_lap),
         sentence(cells_and_slots_of_every_geometry_do_not_overlap),
         sentence(blocks_of_a_lane_share_no_page_and_end_inside_their_object),
         sentence(slots_and_park_words_share_no_line_pair),

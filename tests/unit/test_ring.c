@@ -7,32 +7,47 @@
 #include "ring.h"
 
 #define CELLS 16u
-#define CELLS_LOG2 4u
 #define LAPS (UINT64_C(1) << 24)
 
-static _Atomic uint64_t cells[CELLS];
+static _Atomic uint64_t cells[CELLS], notes[CELLS];
 static _Atomic uint64_t head;
-static struct carom__producer producer;
-static const struct carom__ring ring = {cells, &head, CELLS - 1, CELLS_LOG2};
+static struct carom__producer producer = {.cells = notes};
+static struct carom__ring ring;
+
+static _Atomic uint64_t *cell_of(uint64_t position)
+{
+    return &cells[carom__ring_at(&ring, position)];
+}
 
 /* An empty ring whose cursors stand at a position; the cells hold what the lap before left there.
  * */
 static void stand_at(uint64_t position)
 {
+    carom__ring_view(&ring, cells, &head, CELLS);
     for (uint64_t i = 0; i < CELLS; i++) {
         uint64_t before = position + i - CELLS;
         uint64_t cell = position + i < CELLS ? 0
                                              : carom__cell(carom__ring_lap(&ring, before), 9, 9);
-        atomic_store(&cells[(position + i) % CELLS], cell);
+        atomic_store(cell_of(position + i), cell);
+        atomic_store(&notes[carom__ring_at(&ring, position + i)], cell);
     }
     atomic_store(&head, position);
     atomic_store(&producer.tail, position);
     atomic_store(&producer.head_seen, position);
 }
 
+static bool has_room(void)
+{
+    uint64_t position;
+    return carom__ring_has_room(&ring, &producer, &position);
+}
+
 static void publish(uint32_t generation, uint32_t slot)
 {
-    carom__ring_publish(&ring, carom__ring_ticket(&producer), generation, slot);
+    uint64_t position;
+    if (!carom__ring_has_room(&ring, &producer, &position) ||
+        !carom__ring_publish(&ring, &producer, position, generation, slot))
+        require(carom__ring_append(&ring, &producer, generation, slot));
 }
 
 static bool take(uint64_t *cell)
@@ -119,7 +134,7 @@ static void a_cell_of_the_lap_before_is_not_published(void **state)
 {
     (void)state;
     stand_at(CELLS);
-    assert_int_not_equal(atomic_load(&cells[0]), 0);
+    assert_int_not_equal(atomic_load(cell_of(CELLS)), 0);
     assert_empty();
 }
 
@@ -127,22 +142,76 @@ static void a_cell_of_a_lap_to_come_is_not_published_yet(void **state)
 {
     (void)state;
     stand_at(0);
-    atomic_store(&cells[0], carom__cell(2, 5, 5));
+    atomic_store(cell_of(0), carom__cell(2, 5, 5));
     assert_empty();
 }
 
-static void a_hole_left_by_a_slow_thread_holds_back_what_is_behind_it(void **state)
+static void a_thread_that_comes_second_publishes_behind_the_first(void **state)
 {
     (void)state;
-    uint64_t cell;
+    uint64_t position;
     stand_at(0);
-    uint64_t slow = carom__ring_ticket(&producer);
-    publish(2, 2);
-    assert_empty();
-    assert_true(carom__ring_read(&ring, slow + 1, &cell));
-    carom__ring_publish(&ring, slow, 1, 1);
+    assert_true(carom__ring_has_room(&ring, &producer, &position));
+    publish(1, 1);
+    assert_false(carom__ring_publish(&ring, &producer, position, 2, 2));
+    assert_true(carom__ring_append(&ring, &producer, 2, 2));
     assert_taken(1, 1);
     assert_taken(2, 2);
+    assert_empty();
+}
+
+static void notes_that_are_a_lap_old_cost_a_second_look_and_nothing_else(void **state)
+{
+    (void)state;
+    stand_at(0);
+    for (uint32_t i = 0; i < 3 * CELLS; i++) {
+        atomic_store(&notes[carom__ring_at(&ring, i)], 0);
+        publish(i, 3);
+        assert_taken(i, 3);
+    }
+}
+
+static void a_tail_that_is_behind_is_brought_forward(void **state)
+{
+    (void)state;
+    const uint64_t behind[] = {1, CELLS / 2, CELLS - 1, CELLS, 5 * CELLS};
+    for (size_t i = 0; i < sizeof behind / sizeof behind[0]; i++) {
+        stand_at(100 * CELLS);
+        for (uint32_t k = 0; k < 6; k++)
+            publish(k, 1);
+        assert_taken(0, 1);
+        atomic_store(&producer.tail, head - behind[i]);
+        assert_int_equal(carom__ring_find_room(&ring, &producer), CAROM__ROOM);
+        assert_int_equal(atomic_load(&producer.tail), 100 * CELLS + 6);
+        publish(6, 1);
+        for (uint32_t k = 1; k <= 6; k++)
+            assert_taken(k, 1);
+        assert_empty();
+    }
+}
+
+static void a_cell_that_was_damaged_is_not_published_over(void **state)
+{
+    (void)state;
+    const uint64_t laps[] = {0, 7, 0xffffff};
+    for (size_t i = 0; i < sizeof laps / sizeof laps[0]; i++) {
+        stand_at(CELLS);
+        atomic_store(cell_of(CELLS), carom__cell(laps[i], 1, 1));
+        assert_false(carom__ring_append(&ring, &producer, 1, 1));
+        assert_int_equal(carom__ring_find_room(&ring, &producer), CAROM__ROOM_NONSENSE);
+    }
+}
+
+static void nothing_is_published_a_lap_after_head(void **state)
+{
+    (void)state;
+    stand_at(1000);
+    for (uint32_t i = 0; i < CELLS; i++)
+        assert_true(carom__ring_append(&ring, &producer, i, 0));
+    assert_false(carom__ring_append(&ring, &producer, CELLS, 0));
+    assert_int_equal(carom__ring_find_room(&ring, &producer), CAROM__NO_ROOM);
+    for (uint32_t i = 0; i < CELLS; i++)
+        assert_taken(i, 0);
 }
 
 static void head_moves_once_for_a_position_however_many_try(void **state)
@@ -158,17 +227,19 @@ static void head_moves_once_for_a_position_however_many_try(void **state)
     assert_false(carom__ring_moved(&ring, 31));
 }
 
-static void a_ticket_is_drawn_only_while_half_of_the_cells_are_free(void **state)
+static void there_is_room_while_half_of_the_cells_are_free(void **state)
 {
     (void)state;
     stand_at(1000);
     for (uint32_t i = 0; i < CELLS / 2; i++) {
-        assert_int_equal(carom__ring_room(&ring, &producer), CAROM__ROOM);
+        assert_true(has_room());
         publish(i, 0);
     }
-    assert_int_equal(carom__ring_room(&ring, &producer), CAROM__NO_ROOM);
+    assert_false(has_room());
+    assert_int_equal(carom__ring_find_room(&ring, &producer), CAROM__NO_ROOM);
     carom__ring_advance(&ring, 1000);
-    assert_int_equal(carom__ring_room(&ring, &producer), CAROM__ROOM);
+    assert_int_equal(carom__ring_find_room(&ring, &producer), CAROM__ROOM);
+    assert_true(has_room());
 }
 
 static void head_is_read_only_when_the_known_room_is_used_up(void **state)
@@ -177,18 +248,20 @@ static void head_is_read_only_when_the_known_room_is_used_up(void **state)
     stand_at(1000);
     atomic_store(&head, 7); /* nonsense, but nobody has a reason to look yet */
     for (uint32_t i = 0; i < CELLS / 2; i++) {
-        assert_int_equal(carom__ring_room(&ring, &producer), CAROM__ROOM);
+        assert_true(has_room());
         publish(i, 0);
     }
-    assert_int_equal(carom__ring_room(&ring, &producer), CAROM__ROOM_NONSENSE);
+    assert_false(has_room());
+    assert_int_equal(carom__ring_find_room(&ring, &producer), CAROM__ROOM_NONSENSE);
 }
 
 static void assert_room(uint64_t at, enum carom__room expected)
 {
     stand_at(1000);
-    atomic_store(&producer.tail, 1000 + CELLS);
+    for (uint32_t i = 0; i < CELLS; i++)
+        carom__ring_append(&ring, &producer, i, 0);
     atomic_store(&head, at);
-    assert_int_equal(carom__ring_room(&ring, &producer), expected);
+    assert_int_equal(carom__ring_find_room(&ring, &producer), expected);
 }
 
 static void a_head_that_no_consumer_can_have_set_is_nonsense(void **state)
@@ -217,7 +290,7 @@ static void *produce(void *unused)
     (void)unused;
     uint32_t thread = (uint32_t)atomic_fetch_add(&next_thread, 1);
     for (int number = 0; number < rounds; number++) {
-        await(carom__ring_room(&ring, &producer) == CAROM__ROOM);
+        await(has_room() || carom__ring_find_room(&ring, &producer) == CAROM__ROOM);
         publish((uint32_t)number, thread);
     }
     return NULL;
@@ -264,9 +337,13 @@ int main(void)
         sentence(order_is_kept_where_the_lap_number_wraps),
         sentence(a_cell_of_the_lap_before_is_not_published),
         sentence(a_cell_of_a_lap_to_come_is_not_published_yet),
-        sentence(a_hole_left_by_a_slow_thread_holds_back_what_is_behind_it),
+        sentence(a_thread_that_comes_second_publishes_behind_the_first),
+        sentence(notes_that_are_a_lap_old_cost_a_second_look_and_nothing_else),
+        sentence(a_tail_that_is_behind_is_brought_forward),
+        sentence(a_cell_that_was_damaged_is_not_published_over),
+        sentence(nothing_is_published_a_lap_after_head),
         sentence(head_moves_once_for_a_position_however_many_try),
-        sentence(a_ticket_is_drawn_only_while_half_of_the_cells_are_free),
+        sentence(there_is_room_while_half_of_the_cells_are_free),
         sentence(head_is_read_only_when_the_known_room_is_used_up),
         sentence(a_head_that_no_consumer_can_have_set_is_nonsense),
         sentence(what_threads_publish_together_comes_out_once_and_in_each_threads_order),

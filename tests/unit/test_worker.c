@@ -544,7 +544,7 @@ static void a_cell_that_names_no_slot_disconnects_that_client_only(void **state)
 {
     (void)state;
     struct carom_client *hostile = client_open(2, 8192);
-    carom__ring_publish(&hostile->lane.ring, carom__ring_ticket(&hostile->producer), 0, 0xffff);
+    require(carom__ring_append(&hostile->lane.ring, &hostile->producer, 0, 0xffff));
     carom__bell_ready(hostile->bell, hostile->lane_id);
     assert_take(-ETIMEDOUT, 0);
     assert_others_are_served(hostile);
