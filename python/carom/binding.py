@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock, get_ident
@@ -20,6 +21,7 @@ from carom import failure
 from carom._native import ffi, lib
 from carom.errors import RemoteError, UnknownMethodError
 from carom.library import CData
+from carom.load import Failures, Plan, Report
 from carom.records import ClientRecord, ServiceRecord, State, WorkerRecord
 from carom.status import Status
 
@@ -169,6 +171,15 @@ class ClientHandle(Handle):
             return bytes(ffi.buffer(reply, length[0]))
         finally:
             lib.carom_call_end(call[0])
+            self._leave()
+
+    @contextmanager
+    def in_use(self) -> Iterator[CData]:
+        """The client itself; close() waits for the end of this."""
+        self._enter()
+        try:
+            yield self._pointer
+        finally:
             self._leave()
 
     def close(self) -> None:
@@ -352,3 +363,79 @@ class ObserverHandle(Handle):
             if count <= capacity:
                 return [infos[i] for i in range(count)]
             capacity = 2 * count
+
+
+class LoadHandle(Handle):
+    """struct carom_py_load: the calls that `carom bench` makes on one connection.
+
+    run() once, on a thread made for it; stop() from any other; report() after it.
+    """
+
+    def __init__(self, client: ClientHandle, method: int, plan: Plan) -> None:
+        self._client = client
+        self._data = ffi.from_buffer(plan.data)  # kept alive
+        asked = ffi.new("struct carom_py_load_plan *")
+        asked.method = method
+        asked.data = self._data
+        asked.data_bytes = len(plan.data)
+        asked.depth = plan.depth
+        asked.timeout_ns = plan.timeout_ns
+        asked.begin_ns = plan.begin_ns
+        asked.measure_ns = plan.measure_ns
+        asked.end_ns = 2**63 - 1 if plan.end_ns is None else plan.end_ns
+        asked.calls = 2**64 - 1 if plan.calls is None else plan.calls
+        asked.interval_ns = plan.interval_ns
+        with client.in_use() as pointer:
+            load = lib.carom_py_load_new(pointer, asked)
+        if load == ffi.NULL:
+            raise MemoryError(f"no memory for {plan.depth} calls in flight")
+        super().__init__(load, lib.carom_py_load_free)
+
+    def run(self) -> None:
+        """Makes the calls; changes this thread's signal mask and timer slack for good."""
+        with self._client.in_use():
+            lib.carom_py_load_run(self._pointer)
+
+    def stop(self) -> None:
+        """Makes run() return soon; to be repeated until it has."""
+        lib.carom_py_load_stop(self._pointer)
+
+    def report(self) -> Report:
+        """What became of the plan."""
+        report = lib.carom_py_load_report(self._pointer)
+        return Report(
+            end_ns=report.end_ns,
+            timely=report.timely,
+            reply_bytes=report.reply_bytes,
+            unfinished=report.unfinished,
+            unsent=report.unsent,
+            delayed=report.delayed,
+            late_max_ns=report.late_max_ns,
+            behind_ns=report.behind_ns,
+            total_ns=(report.total_ns[0], report.total_ns[1]),
+            max_ns=(report.max_ns[0], report.max_ns[1]),
+            full=report.full,
+            lost=text(report.lost_text) if report.lost else None,
+            errors={
+                status.name: Failures(error.count, error.first_ns, text(error.first))
+                for status, error in zip(Status, report.errors, strict=True)
+                if error.count
+            },
+        )
+
+
+def latency_counts(loads: Sequence[LoadHandle], *, failed: bool) -> list[int]:
+    """Calls so far by latency, of all loads together: of those with OK, or of those that failed.
+
+    Also while they run. The buckets are those of `bucket_lasts`.
+    """
+    counts = ffi.new("uint64_t[]", lib.CAROM_PY_LOAD_BUCKETS)
+    for load in loads:
+        lib.carom_py_load_counts(load._pointer, failed, counts)
+    return ffi.unpack(counts, lib.CAROM_PY_LOAD_BUCKETS)
+
+
+@cache
+def bucket_lasts() -> list[int]:
+    """The largest latency of every bucket of `latency_counts`, in nanoseconds."""
+    return [lib.carom_py_load_bucket_last(i) for i in range(lib.CAROM_PY_LOAD_BUCKETS)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `carom`: serve an application, call a method, list services."""
+"""The command `carom`: serve an application, call a method, measure it, list services."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import carom
 from carom import listing
+from carom.bench import add_bench
 from carom.supervisor import Supervisor, one_line
 
 
@@ -84,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add_serve(commands.add_parser("serve", help="serve an application", description=serve.__doc__))
     add_call(commands.add_parser("call", help="call a method", description=call.__doc__))
+    add_bench(commands.add_parser("bench", help="measure a method under load"))
     add_ls(commands.add_parser("ls", help="list services", description=ls.__doc__))
     for command in commands.choices.values():
         command.add_argument(

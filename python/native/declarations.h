@@ -121,3 +121,47 @@ int carom_py_call(struct carom_client *client, int method, const void *data, siz
                   int64_t timeout_ns, struct carom_call **call);
 int carom_py_stop_on_sigterm(struct carom_worker *worker);
 int carom_py_die_with(int parent);
+
+#define CAROM_PY_LOAD_BUCKETS 3712
+struct carom_py_load_plan {
+    int method;
+    const void *data;
+    size_t data_bytes;
+    uint32_t depth;
+    int64_t timeout_ns;
+    int64_t begin_ns;
+    int64_t measure_ns;
+    int64_t end_ns;
+    uint64_t calls;
+    double interval_ns;
+};
+struct carom_py_load_error {
+    uint64_t count;
+    int64_t first_ns;
+    char first[320];
+};
+struct carom_py_load_report {
+    int64_t end_ns;
+    uint64_t timely;
+    uint64_t reply_bytes;
+    uint64_t unfinished;
+    uint64_t unsent;
+    uint64_t delayed;
+    int64_t late_max_ns;
+    int64_t behind_ns;
+    uint64_t total_ns[2];
+    int64_t max_ns[2];
+    bool full;
+    bool lost;
+    char lost_text[320];
+    struct carom_py_load_error errors[17];
+};
+struct carom_py_load;
+struct carom_py_load *carom_py_load_new(struct carom_client *client,
+                                        const struct carom_py_load_plan *plan);
+void carom_py_load_free(struct carom_py_load *load);
+void carom_py_load_run(struct carom_py_load *load);
+void carom_py_load_stop(struct carom_py_load *load);
+void carom_py_load_counts(struct carom_py_load *load, bool failed, uint64_t *counts);
+uint64_t carom_py_load_bucket_last(uint32_t index);
+const struct carom_py_load_report *carom_py_load_report(const struct carom_py_load *load);

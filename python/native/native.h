@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "carom.h"
+#include "load.h"
 
 #ifdef Py_GIL_DISABLED
 #error "carom tells escaped views by reference counts, which needs a Python with a GIL"

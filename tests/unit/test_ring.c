@@ -174,9 +174,9 @@ static void notes_that_are_a_lap_old_cost_a_second_look_and_nothing_else(void **
 static void a_tail_that_is_behind_is_brought_forward(void **state)
 {
     (void)state;
-    const uint64_t behind[] = {1, CELLS / 2, CELLS - 1, CELLS, 5 * CELLS};
+    const uint64_t behind[] = {1, CELLS / 2, CELLS - 1, CELLS, UINT64_C(5) * CELLS};
     for (size_t i = 0; i < sizeof behind / sizeof behind[0]; i++) {
-        stand_at(100 * CELLS);
+        stand_at(UINT64_C(100) * CELLS);
         for (uint32_t k = 0; k < 6; k++)
             publish(k, 1);
         assert_taken(0, 1);
