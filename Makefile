@@ -17,6 +17,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
 CFLAGS ?= -O2 -g
 PYTHON ?= python3
 PREFIX ?= /usr/local
@@ -58,7 +61,9 @@ BENCH_PROGRAMS := $(BENCH_SOURCES:%.c=build/%)
 EXAMPLE_PROGRAMS := $(EXAMPLE_SOURCES:%.c=build/%)
 
 VENV := build/venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input
+BENCH_VENV := build/bench/venv
+pip_of = $(1)/bin/python -m pip --disable-pip-version-check --no-input
+PIP := $(call pip_of,$(VENV))
 PACKAGE_SOURCES := $(shell find python lib include -name build -prune -o -name requirements -prune \
     -o -name '*.egg-info' -prune -o -name __pycache__ -prune -o -type f -print)
 
@@ -106,7 +111,7 @@ RUN = $(Q)MAKE='$(MAKE)' "$$(cat build/setup/python)" tests/run.py
 .PHONY: test
 test: ## every test; the last line is "N passed, N failed"
 	$(Q)$(MAKE) setup || { echo '0 passed, 1 failed'; exit 1; }
-	$(RUN) unit asan tsan e2e
+	$(RUN) unit asan tsan e2e instructions
 
 .PHONY: test-unit test-asan test-tsan test-e2e
 test-unit: setup ## unit tests of every C file
@@ -127,11 +132,42 @@ lint: ## gcc, clang, clang-tidy, cppcheck, ruff, mypy and the house rules
 bench-quick: bench-programs $(VENV)/.carom ## the main figures; build/bench/quick.json
 	$(Q)$(VENV)/bin/python bench/quick.py
 
+.PHONY: instructions
+instructions: setup bench-programs ## counts a call's instructions; ACCEPT=1 makes them the baseline
+	$(Q)"$$(cat build/setup/python)" bench/instructions.py $(if $(ACCEPT),--accept)
+
+# BENCH= and PEERS= choose a part: make bench BENCH=latency,depth PEERS=unix,grpc
+BENCH ?=
+PEERS ?=
+
+.PHONY: bench
+bench: bench-programs bench-driver $(BENCH_VENV)/.carom ## everything, 25 minutes; BENCH= PEERS=
+	$(Q)$(BENCH_VENV)/bin/python bench/full.py --bench='$(BENCH)' --peers='$(PEERS)'
+
+.PHONY: bench-list
+bench-list: build/setup/base.stamp ## what BENCH= and PEERS= can name
+	$(Q)"$$(cat build/setup/python)" bench/full.py --list
+
+# make bench-compare A=old.json B=new.json, or make bench-compare old.json new.json
+ifneq ($(filter bench-compare,$(MAKECMDGOALS)),)
+COMPARED := $(filter %.json,$(MAKECMDGOALS))
+A ?= $(word 1,$(COMPARED))
+B ?= $(word 2,$(COMPARED))
+.PHONY: $(sort $(COMPARED))
+$(sort $(COMPARED)):
+	@:
+endif
+
+.PHONY: bench-compare
+bench-compare: $(BENCH_VENV)/.base ## what got slower from A.json to B.json
+	$(Q)$(BENCH_VENV)/bin/python bench/compare.py '$(A)' '$(B)'
+
 # What tests/run.py asks for.
 .PHONY: bench-programs e2e-programs lint-tools
 $(foreach variant,$(VARIANTS),$(eval .PHONY: unit-$(variant)))
 bench-programs: $(BENCH_PROGRAMS)
-e2e-programs: all examples $(E2E_PROGRAMS) $(VENV)/.carom $(VENV)/.demo $(VENV)/.test
+e2e-programs: all examples $(E2E_PROGRAMS) $(VENV)/.carom $(VENV)/.demo $(VENV)/.test \
+    build/bench/peers/floor/client build/bench/peers/carom/client build/bench/peers/carom/server
 lint-tools: build/libcarom.so $(VENV)/.carom $(VENV)/.demo $(VENV)/.test $(VENV)/.lint
 
 ## ---- set-up
@@ -183,6 +219,29 @@ $(VENV)/.carom: $(VENV)/.build $(PACKAGE_SOURCES)
 	    for file in README.md LICENSE; do if [ -e $$file ]; then cp $$file build/package; fi; done; \
 	    CAROM_STRICT=1 CC="$(CC)" $(PIP) install -q --no-build-isolation --no-deps --force-reinstall \
 	        build/package/python'
+	$(Q)touch $@
+
+# The peers of `make bench` have an environment of their own, to which bench/full.py adds what each
+# of them needs.
+ifneq ($(file <$(BENCH_VENV)/.created),$(CURDIR) $(PYTHON))
+$(BENCH_VENV)/.created: FORCE
+endif
+
+$(BENCH_VENV)/.created: | build/setup/base.stamp
+	$(call say,VENV,$(BENCH_VENV))
+	$(Q)$(locked) sh -ec 'rm -rf $(BENCH_VENV); "$$(cat build/setup/python)" -m venv $(BENCH_VENV)'
+	$(Q)echo '$(CURDIR) $(PYTHON)' >$@
+
+$(BENCH_VENV)/.base: bench/requirements.txt python/requirements/build.txt \
+    python/requirements/pins.txt $(BENCH_VENV)/.created
+	$(call say,PIP,$<)
+	$(Q)$(locked) $(call pip_of,$(BENCH_VENV)) install -q -r $< -r python/requirements/build.txt
+	$(Q)touch $@
+
+$(BENCH_VENV)/.carom: $(VENV)/.carom $(BENCH_VENV)/.base
+	$(call say,PACKAGE,$(BENCH_VENV))
+	$(Q)$(locked) sh -ec 'CAROM_STRICT=1 CC="$(CC)" $(call pip_of,$(BENCH_VENV)) install -q \
+	    --no-build-isolation --no-deps --force-reinstall build/package/python'
 	$(Q)touch $@
 
 .PHONY: FORCE
@@ -243,5 +302,62 @@ $(BENCH_PROGRAMS) $(EXAMPLE_PROGRAMS) $(E2E_PROGRAMS): build/%: %.c build/libcar
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< build/libcarom.a -lm
 
+# ---- the driver of `make bench`, and its peers
+
+# Which sources and libraries a peer needs is in its peer.py, so the runner says it:
+#   make build/bench/peers/unix/client PEER_SOURCES="transport.c" PEER_LIBS="-lfoo"
+#   make build/bench/peers/unix/server PEER_SERVER_SOURCES="server.c"
+# Sources are C, or C++ by the suffix .cc. A peer that is built by something else (Rust) links
+# libdriver.a, which has main and calls transport_*; servers in C link it for work.c.
+
+PEER_SOURCES ?= transport.c
+PEER_SERVER_SOURCES ?= server.c
+PEER_LIBS ?=
+
+DRIVER_LIB := build/bench/driver/libdriver.a
+DRIVER_FLAGS := -Ibench -Ibench/driver
+CXX_FLAGS := -std=gnu++17 -D_GNU_SOURCE -pthread -Wall -Wextra -Iinclude -MMD -MP
+
+.PHONY: bench-driver
+bench-driver: $(DRIVER_LIB)
+
+$(DRIVER_LIB): $(patsubst %.c,build/%.o,$(sort $(wildcard bench/driver/*.c)))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+build/bench/driver/%.o: bench/driver/%.c Makefile | build/setup/base.stamp
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_FLAGS) $(DRIVER_FLAGS) $(CFLAGS) -c -o $@ $<
+
+build/bench/peers/%.c.o: bench/peers/%.c Makefile | build/setup/base.stamp
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_FLAGS) $(DRIVER_FLAGS) $(PEER_FLAGS) $(CFLAGS) -c -o $@ $<
+
+build/bench/peers/%.cc.o: bench/peers/%.cc Makefile | build/setup/base.stamp
+	$(call say,CXX,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(CXX_FLAGS) $(DRIVER_FLAGS) $(PEER_FLAGS) $(CFLAGS) -c -o $@ $<
+
+peer_objects = $(patsubst %,build/bench/peers/$(1)/%.o,$(2))
+
+# Objects first, then what they need; C++ links C as well, but brings its library along.
+link_peer = $(if $(filter %.cc.o,$^),$(CXX),$(CC)) -pthread $(CFLAGS) $(LDFLAGS) -o $@ \
+    $(filter %.o,$^) $(DRIVER_LIB) build/libcarom.a $(PEER_LIBS) -lm
+
+.PRECIOUS: build/bench/peers/%.c.o build/bench/peers/%.cc.o
+.SECONDEXPANSION:
+build/bench/peers/%/client: $$(call peer_objects,$$*,$$(PEER_SOURCES)) $(DRIVER_LIB) \
+    build/libcarom.a
+	$(call say,LD,$@)
+	$(Q)$(link_peer)
+
+build/bench/peers/%/server: $$(call peer_objects,$$*,$$(PEER_SERVER_SOURCES)) $(DRIVER_LIB) \
+    build/libcarom.a
+	$(call say,LD,$@)
+	$(Q)$(link_peer)
+
+-include $(wildcard build/bench/driver/*.d build/bench/peers/*/*.d)
 -include $(wildcard build/*/lib/*.d build/*/tests/unit/*.d build/bench/*.d build/examples/*/*.d \
     build/tests/e2e/*.d)

@@ -40,6 +40,7 @@ LINT_TIMEOUT_S = 300.0
 SHOWN_LINES = 200
 
 C_FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-Ilib"]
+C_FLAGS += ["-Ibench", "-Ibench/driver", "-Ibench/peers"]
 C_FLAGS += ["-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla", "-Wundef"]
 
 
@@ -244,6 +245,20 @@ def count_junit(results: Path) -> Count:
     return count
 
 
+# ---- instructions of a call
+
+
+def instructions(part: str) -> Count:
+    """One case: nobody made the hot path longer."""
+    total = built_or_failed(part, "bench-programs")
+    outcome = run([sys.executable, "bench/instructions.py"], PROGRAM_TIMEOUT_S)
+    ok = outcome.status == 0
+    count = Count(int(ok), int(not ok))
+    report(part, "baseline", count, outcome, "" if ok else outcome.end)
+    total += count
+    return total
+
+
 # ---- lint
 
 
@@ -270,7 +285,9 @@ def each(*command: str, over: list[str]) -> list[str]:
 def lint_checks() -> list[tuple[str, list[str]]]:
     """Name and command of each check."""
     lib = files("lib/*.c")
-    sources = lib + files("tests/*/*.c", "bench/*.c", "examples/*/*.c")
+    sources = lib + files("tests/*/*.c", "bench/*.c", "bench/driver/*.c", "examples/*/*.c")
+    # Of the peers those that need no library but libc and ours.
+    sources += [path for path in files("bench/peers/*/*.c") if path.split("/")[2] in PLAIN_PEERS]
     pythons = ["python", "bench", "tests", "examples", "tools"]
     tools = files("tests/run.py", "tools/*.py")
     scripts = ["tools/setup", "tools/each", ".ci/run", *files("examples/*/run")]
@@ -285,19 +302,21 @@ def lint_checks() -> list[tuple[str, list[str]]]:
         ("header-c11", ["gcc", "-std=c11", *header]),
         ("header-c++", ["clang", "-x", "c++", "-std=c++11", *header]),
         ("clang-tidy", each(*CLANG_TIDY, "{}", "--", *C_FLAGS, over=sources)),
-        ("cppcheck", [*CPPCHECK, "lib", "bench", "examples"]),
+        ("cppcheck", [*CPPCHECK, *sources]),
         ("atomics", [sys.executable, "tools/check_atomics.py", "lib"]),
         ("house", [sys.executable, "tools/check_house.py"]),
         ("exports", [sys.executable, "tools/check_exports.py"]),
         ("ruff", [str(VENV / "ruff"), "check", *pythons]),
         ("ruff-format", [str(VENV / "ruff"), "format", "--check", *pythons]),
         ("mypy-carom", [*MYPY, "python/carom", *tools]),
-        ("mypy-bench", ["env", "MYPYPATH=bench", *MYPY, *files("bench/*.py")]),
+        ("mypy-bench", ["env", "MYPYPATH=bench", *MYPY, *files("bench/**/*.py")]),
         ("mypy-photo", ["env", "MYPYPATH=examples/photo", *MYPY, *files("examples/photo/*.py")]),
         ("bash", each("bash", "-n", "{}", over=scripts)),
     ]
 
 
+PLAIN_PEERS = {"carom", "dgram", "eventfd", "floor", "mqueue", "pipe", "process", "seqpacket"}
+PLAIN_PEERS |= {"tcp", "unix"}
 MYPY = [str(VENV / "mypy"), "--strict"]
 CLANG_TIDY = ["clang-tidy", "--quiet", "--warnings-as-errors=*"]
 CPPCHECK = ["cppcheck", "--quiet", "--std=c11", "--language=c", "--inline-suppr"]
@@ -311,6 +330,7 @@ PARTS: dict[str, Callable[[str], Count]] = {
     "asan": unit("asan"),
     "tsan": unit("tsan"),
     "e2e": e2e,
+    "instructions": instructions,
     "lint": lint,
 }
 
