@@ -192,7 +192,7 @@ static inline uint64_t bench_difference(struct bench_block a, struct bench_block
 /** Writes each of `bytes` bytes; different for every sequence number. */
 static inline void bench_fill(void *payload, size_t bytes, uint64_t sequence)
 {
-    unsigned char *out = payload;
+    unsigned char *out = (unsigned char *)payload; /* for C++ too */
     size_t at = 0;
     for (; bytes - at >= BENCH_BLOCK_BYTES; at += BENCH_BLOCK_BYTES) {
         struct bench_block block = bench_block_of(sequence, at);
@@ -207,7 +207,7 @@ static inline void bench_fill(void *payload, size_t bytes, uint64_t sequence)
 /** Reads each of `bytes` bytes and says whether they are those of bench_fill. */
 static inline bool bench_matches(const void *payload, size_t bytes, uint64_t sequence)
 {
-    const unsigned char *in = payload;
+    const unsigned char *in = (const unsigned char *)payload;
     uint64_t difference = 0;
     size_t at = 0;
     for (; bytes - at >= BENCH_BLOCK_BYTES; at += BENCH_BLOCK_BYTES) {
@@ -261,7 +261,7 @@ static inline struct bench_result bench_summary(double *samples, size_t count, u
 __attribute__((always_inline)) static inline struct bench_result
 bench_measure(void (*step)(void *, uint64_t), void *context, int64_t ms, int64_t batch)
 {
-    double *samples = malloc(BENCH_SAMPLES_MAX * sizeof(*samples));
+    double *samples = (double *)malloc(BENCH_SAMPLES_MAX * sizeof(*samples));
     int64_t begin = bench_now_ns(), warm = begin + ms * 250000, end = warm + ms * 1000000;
     uint64_t sequence = 0, calls = 0;
     size_t count = 0;

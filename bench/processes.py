@@ -92,15 +92,15 @@ class Server:
     def pid(self) -> int:
         return self.process.pid
 
-    def await_ready(self) -> str:
+    def await_ready(self, timeout_s: float = READY_TIMEOUT_S) -> str:
         """Waits for the process's first line and returns it."""
         assert self.process.stdout
-        readable, _, _ = select.select([self.process.stdout], [], [], READY_TIMEOUT_S)
+        readable, _, _ = select.select([self.process.stdout], [], [], timeout_s)
         line = self.process.stdout.readline() if readable else b""
         if line:
             return line.decode(errors="replace").rstrip()
         self.check(patience_s=1.0)
-        raise BenchmarkFailed(f"{self.name}: not ready in {READY_TIMEOUT_S:.0f} s, see {self.log}")
+        raise BenchmarkFailed(f"{self.name}: not ready in {timeout_s:.0f} s, see {self.log}")
 
     def check(self, patience_s: float = 0.0) -> None:
         """Raises if the process has ended, or ends within a time."""
