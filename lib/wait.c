@@ -98,10 +98,17 @@ bool carom__spin_begin(struct carom__spin *spin, struct carom__spinning *wait, i
 
 bool carom__spin_clock(struct carom__spinning *wait)
 {
-    wait->now_ns = carom__now_ns();
+    int64_t before_ns = carom__now_ns();
     if (wait->started_ns == 0)
-        wait->started_ns = wait->now_ns;
-    return wait->now_ns - wait->started_ns < wait->budget_ns;
+        wait->started_ns = before_ns;
+    if (before_ns - wait->started_ns >= wait->budget_ns) {
+        wait->now_ns = before_ns;
+        return false;
+    }
+    carom__yield();
+    wait->now_ns = carom__now_ns();
+    wait->started_ns += wait->now_ns - before_ns;
+    return true;
 }
 
 void carom__spin_hit_slow(struct carom__spin *spin, const struct carom__spinning *wait)
