@@ -21,9 +21,6 @@
  * are free and clear stale cells away otherwise. Lap values repeat after 2^24 laps; a cell that old
  * would have to have stayed untouched for all of them.
  *
- * Neighbours in time are never neighbours in a cache line: who publishes a cell would take the line
- * away from who reads the one before, at every call.
- *
  * Progress. Consumers: lock-free, at most one lap per look. Producer: lock-free while there is
  * room; else it clears at most one lap of stale cells.
  */
@@ -39,11 +36,9 @@
 struct carom__ring {
     _Atomic uint64_t *cells;
     _Atomic uint64_t *head;
-    uint32_t mask;       /* number of cells - 1 */
-    uint32_t half;       /* half of that */
-    uint32_t lap_shift;  /* log2 of the number of cells */
-    uint32_t line_mask;  /* number of cache lines - 1 */
-    uint32_t line_shift; /* log2 of the number of cache lines */
+    uint32_t mask;      /* number of cells - 1 */
+    uint32_t half;      /* half of that */
+    uint32_t lap_shift; /* log2 of the number of cells */
 };
 
 /** The producing process's own half; never shared between processes. Both may be older than the
@@ -54,29 +49,23 @@ struct carom__producer {
     _Atomic uint64_t *cells;    /* as this process published them last; as many as the ring has */
 };
 
-#define CAROM__CELLS_PER_LINE 8u
-
 /** Lays a view over a ring of 2^n cells. */
 static inline void carom__ring_view(struct carom__ring *ring, _Atomic uint64_t *cells,
                                     _Atomic uint64_t *head, uint32_t count)
 {
-    uint32_t lines = count > CAROM__CELLS_PER_LINE ? count / CAROM__CELLS_PER_LINE : 1;
     *ring = (struct carom__ring){
         .cells = cells,
         .head = head,
         .mask = count - 1,
         .half = (count - 1) / 2,
         .lap_shift = (uint32_t)__builtin_ctz(count),
-        .line_mask = lines - 1,
-        .line_shift = (uint32_t)__builtin_ctz(lines),
     };
 }
 
 /** Index of a position's cell. */
 static inline uint32_t carom__ring_at(const struct carom__ring *ring, uint64_t position)
 {
-    uint32_t at = (uint32_t)position & ring->mask;
-    return (at & ring->line_mask) * CAROM__CELLS_PER_LINE + (at >> ring->line_shift);
+    return (uint32_t)position & ring->mask;
 }
 
 /** Lap of a position; its low 24 bits are in the cell. */
