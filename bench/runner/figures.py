@@ -122,7 +122,12 @@ FIGURES = (
     ),
     Figure(
         most("big_over_floor", 1.1),
-        "1 MiB, every byte written and read, C -> C over the floor",
+        "1 MiB, every byte written and read, C -> C over the floor, both spinning",
+        ratio("carom-c-spin", "floor", bytes=MIB),
+    ),
+    Figure(
+        most("big_adaptive_over_floor", 1.1),
+        "the same, carom waiting as by default",
         ratio("carom-c", "floor", bytes=MIB),
     ),
     Figure(

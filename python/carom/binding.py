@@ -74,6 +74,9 @@ def c_string(name: str) -> bytes:
     return encoded
 
 
+SPIN_MOST_S = 3600.0
+
+
 def nanoseconds(timeout: float | None) -> int:
     """Seconds, or None for ever, as the timeout of a C function."""
     if timeout is None or timeout == math.inf:
@@ -132,11 +135,22 @@ class Handle:
             ffi.release(owned)
 
 
+def spin_options(spin: bool | float) -> dict[str, int]:
+    """How an options struct says it; ValueError for a time that is none."""
+    if isinstance(spin, bool):
+        return {"no_spin": not spin}
+    if not 0 < spin <= SPIN_MOST_S:
+        raise ValueError(f"spin must be True, False or seconds up to {SPIN_MOST_S:g}, not {spin!r}")
+    return {"spin_ns": nanoseconds(spin)}
+
+
 class ClientHandle(Handle):
     """struct carom_client. Thread-safe, close() included: the last call in flight closes it."""
 
-    def __init__(self, service: str, timeout: float | None, **options: int | bool) -> None:
-        asked = ffi.new("struct carom_client_options *", options)
+    def __init__(
+        self, service: str, timeout: float | None, *, spin: bool | float = True, **options: int
+    ) -> None:
+        asked = ffi.new("struct carom_client_options *", options | spin_options(spin))
         asked.size = ffi.sizeof("struct carom_client_options")
         slot = ffi.new("struct carom_client **")
         check(lib.carom_client_open(c_string(service), nanoseconds(timeout), asked, slot))
@@ -222,12 +236,12 @@ class WorkerHandle(Handle):
     """struct carom_worker. One thread serves; stop() and close() may come from any."""
 
     def __init__(
-        self, service: str, methods: Sequence[str], timeout: float | None, *, no_spin: bool
+        self, service: str, methods: Sequence[str], timeout: float | None, *, spin: bool | float
     ) -> None:
         names = [ffi.new("char[]", c_string(name)) for name in methods]
         table = ffi.new("struct carom_method[]", [{"name": name} for name in names])
         size = ffi.sizeof("struct carom_worker_options")
-        options = ffi.new("struct carom_worker_options *", {"size": size, "no_spin": no_spin})
+        options = ffi.new("struct carom_worker_options *", {"size": size, **spin_options(spin)})
         slot = ffi.new("struct carom_worker **")
         waited_ns = nanoseconds(timeout)
         check(lib.carom_worker_open(c_string(service), table, len(names), waited_ns, options, slot))

@@ -40,7 +40,7 @@ class Child:
     `channel` and `pidfd` are for a selector: readable means a message, and the end.
     """
 
-    def __init__(self, target: str, *, spin: bool) -> None:
+    def __init__(self, target: str, *, spin: bool | float) -> None:
         self.channel, theirs = socket.socketpair()
         with theirs:
             self._process = start(command(target, theirs.fileno(), spin=spin), theirs.fileno())
@@ -99,13 +99,20 @@ class Child:
             self.channel.sendall(json.dumps(message).encode() + b"\n")
 
 
-def command(target: str, channel: int, *, spin: bool) -> list[str]:
+def command(target: str, channel: int, *, spin: bool | float) -> list[str]:
     """How a worker process is started. Our own imports must not find the application's files."""
     python = [sys.executable, "-P", "-m", "carom.worker"]
     if sys.version_info < (3, 11):  # has no -P
         python = [sys.executable, "-c", WITHOUT_THIS_FOLDER]
     options = ["--channel", str(channel), "--parent", str(os.getpid())]
-    return [*python, target, *options, *([] if spin else ["--no-spin"])]
+    return [*python, target, *options, *spin_arguments(spin)]
+
+
+def spin_arguments(spin: bool | float) -> list[str]:
+    """How a worker waits, for its command line."""
+    if isinstance(spin, bool):
+        return [] if spin else ["--no-spin"]
+    return ["--spin", str(spin)]
 
 
 def start(arguments: list[str], channel: int) -> subprocess.Popen[bytes]:

@@ -46,7 +46,7 @@ def serve(options: argparse.Namespace) -> int:
         name=options.name,
         allowed_uids=options.allow_uid,
         grace=options.grace,
-        spin=not options.no_spin,
+        spin=options.spin,
     )
     return supervisor.run()
 
@@ -106,7 +106,13 @@ def add_serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-uid", type=int, action="append", default=[], metavar="UID", help="may connect too"
     )
-    command.add_argument("--no-spin", action="store_true", help="workers sleep at once when idle")
+    waiting = command.add_mutually_exclusive_group()
+    waiting.add_argument(
+        "--no-spin", action="store_false", dest="spin", default=True, help="sleep at once when idle"
+    )
+    waiting.add_argument(
+        "--spin", type=spin_seconds, metavar="S", help="spin for up to S seconds before sleeping"
+    )
 
 
 def add_call(command: argparse.ArgumentParser) -> None:
@@ -131,6 +137,13 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return number
+
+
+def spin_seconds(text: str) -> float:
+    """How long a worker may spin."""
+    if not 0 < seconds(text) <= carom.binding.SPIN_MOST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 3600 seconds")
+    return seconds(text)
 
 
 def seconds(text: str) -> float:

@@ -67,7 +67,7 @@ def connect(
     request_block_bytes: int = 0,
     reply_block_bytes: int = 0,
     resident_bytes: int = 0,
-    spin: bool = True,
+    spin: bool | float = True,
 ) -> Client:
     """Connects to a service by its name, or by the path of its socket if there is a "/" in it.
 
@@ -78,7 +78,8 @@ def connect(
              largest request and reply; 0 means 64 MiB, of address space until used
     resident_bytes
              memory kept for reuse after large calls; 0 means 256 MiB
-    spin     False sleeps at once instead of spinning while it pays
+    spin     True spins while it pays, for what a wake-up costs at most; seconds: for so long at
+             most; False sleeps at once
 
     Raises FileNotFoundError (no such service), ConnectionRefusedError (its host has died),
     TimeoutError (no worker ready in time), PermissionError (this user is not allowed),
@@ -91,6 +92,6 @@ def connect(
         request_block_bytes=request_block_bytes,
         reply_block_bytes=reply_block_bytes,
         resident_bytes=resident_bytes,
-        no_spin=not spin,
+        spin=spin,
     )
     return Client(service, handle)

@@ -17,7 +17,8 @@ class Worker:
     service  its methods are the ones served; methods added later are not
     name     of the service to join, if it is not service.name
     timeout  seconds to wait for the host to appear; None waits for ever
-    spin     False sleeps at once instead of spinning while it pays
+    spin     True spins while it pays, for what a wake-up costs at most; seconds: for so long at
+             most; False sleeps at once
 
     A context manager: leaving it leaves the service. Raises as `carom.connect`.
     """
@@ -28,7 +29,7 @@ class Worker:
         *,
         name: str | None = None,
         timeout: float | None = JOIN_TIMEOUT_S,
-        spin: bool = True,
+        spin: bool | float = True,
     ) -> None:
         if not service.methods:
             raise ValueError(f"service {service.name!r} has no methods: use @service.method")
@@ -36,9 +37,7 @@ class Worker:
             (method.name, method.handler, method.takes_context)
             for method in service.methods.values()
         )
-        self._handle = WorkerHandle(
-            name or service.name, list(service.methods), timeout, no_spin=not spin
-        )
+        self._handle = WorkerHandle(name or service.name, list(service.methods), timeout, spin=spin)
         self.id = self._handle.id
 
     def run(self) -> None:

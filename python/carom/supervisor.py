@@ -52,7 +52,7 @@ class Supervisor:
         name: str | None = None,
         allowed_uids: Sequence[int] = (),
         grace: float = 10.0,
-        spin: bool = True,
+        spin: bool | float = True,
     ) -> None:
         self.target = target
         self.workers = workers

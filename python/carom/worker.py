@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     channel = Channel(options.channel)
     channel.send({"loaded": service.name})
     name = channel.receive().get("join")
-    return serve(service, name, channel, spin=not options.no_spin) if name else 0
+    return serve(service, name, channel, spin=options.spin) if name else 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -72,11 +72,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("target")
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--no-spin", action="store_true")
+    parser.add_argument("--no-spin", action="store_false", dest="spin", default=True)
+    parser.add_argument("--spin", type=float)
     return parser.parse_args(arguments)
 
 
-def serve(service: Service, name: str, channel: Channel, *, spin: bool) -> int:
+def serve(service: Service, name: str, channel: Channel, *, spin: bool | float) -> int:
     """Joins, and runs calls until told to stop."""
     try:
         with Worker(service, name=name, spin=spin) as worker:

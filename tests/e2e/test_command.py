@@ -73,6 +73,8 @@ def test_call_says_in_one_line_what_is_wrong(here: Path, arguments: list[str], t
         ["call", "lab", "echo", "--timeout", "soon"],
         ["serve", "lab:service", "--workers", "0"],
         ["serve", "lab:service", "--workers", "many"],
+        ["serve", "lab:service", "--spin", "0"],
+        ["serve", "lab:service", "--spin", "1", "--no-spin"],
         ["fly"],
     ],
 )

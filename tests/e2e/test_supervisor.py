@@ -52,6 +52,22 @@ def test_a_signal_stops_it_cleanly(serve: Serve, folder: Path, number: int) -> N
     assert session_members(served.pid) == []
 
 
+@pytest.mark.parametrize("waiting", [("--no-spin",), ("--spin", "0.001")])
+def test_workers_serve_however_they_wait(serve: Serve, waiting: tuple[str, ...]) -> None:
+    served = serve("lab:service", *waiting)
+    for spin in (True, False, 0.001):
+        with carom.connect("lab", spin=spin) as client:
+            assert client.call("echo", b"there") == b"there"
+    assert served.stop() == 0
+
+
+@pytest.mark.parametrize("spin", [0, -1.0, 4000.0, float("nan")])
+def test_a_time_to_spin_that_is_none_is_refused(serve: Serve, spin: float) -> None:
+    serve()
+    with pytest.raises(ValueError, match="spin must be True, False or seconds"):
+        carom.connect("lab", spin=spin)
+
+
 def test_ctrl_c_in_a_terminal_stops_it_cleanly(serve: Serve) -> None:
     served = serve(workers=2)
     os.killpg(served.pid, signal.SIGINT)

@@ -15,6 +15,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from peers import serving
 
 NO_SPIN = "--no-spin"
+SPIN = "--spin"
+SPIN_S = "10"
 
 
 def announce_readiness() -> None:
@@ -33,12 +35,16 @@ def announce_readiness() -> None:
 
 
 def main() -> int:
-    options = serving.begin(__doc__, NO_SPIN)
+    options = serving.begin(__doc__, NO_SPIN, SPIN)
     announce_readiness()
     os.environ["CAROM_BENCH_COMPUTE"] = str(options.compute)
     os.chdir(Path(__file__).parent)
     command = ["serve", "service:service", "--name", options.at, "--workers", str(options.workers)]
-    return cli.main([*command, *([NO_SPIN] if NO_SPIN in options else [])])
+    if NO_SPIN in options:
+        command.append(NO_SPIN)
+    if SPIN in options:
+        command += [SPIN, SPIN_S]
+    return cli.main(command)
 
 
 if __name__ == "__main__":
