@@ -25,7 +25,7 @@
  *
  * Trust. A worker takes nothing of a lane on faith: each value is loaded once, checked against the
  * private geometry, and used from the copy. Nonsense poisons the lane (-EPROTO), it never stops a
- * worker. System calls: futex, and sched_yield while another thread stores its cell.
+ * worker. System calls: futex.
  */
 #ifndef CAROM_LANE_H
 #define CAROM_LANE_H

@@ -105,7 +105,7 @@ bool carom__spin_clock(struct carom__spinning *wait)
         wait->now_ns = before_ns;
         return false;
     }
-    carom__yield();
+    sched_yield();
     wait->now_ns = carom__now_ns();
     wait->started_ns += wait->now_ns - before_ns;
     return true;
@@ -138,11 +138,6 @@ void carom__spin_miss(struct carom__spin *spin, const struct carom__spinning *wa
     atomic_store_explicit(&spin->skip, skip, memory_order_relaxed);
     atomic_store_explicit(&spin->skip_next, skip < SKIP_MOST ? skip * 2 : SKIP_MOST,
                           memory_order_relaxed);
-}
-
-void carom__yield(void)
-{
-    sched_yield();
 }
 
 int carom__cpu_count(void)

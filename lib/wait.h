@@ -8,11 +8,11 @@
  * only every 8th, 16th, ... 256th wait spins at all, to find out whether the world has changed. The
  * cap is what a wake-up costs on this machine (competitive: never more than twice the optimum).
  *
- * The first CAROM__HOT_POLLS looks read no clock: a hot exchange is over by then. After each further
- * so many the waiter lets others have its CPU, which costs a fraction of a microsecond when nobody
- * wants it. With more processes than CPUs the one that is waited for may need just that CPU: four
- * clients and one worker on two CPUs made 0.4 times the calls of one and one without, 1.0 with it.
- * What others took is not counted as spinning.
+ * The first CAROM__HOT_POLLS looks read no clock: a hot exchange is over by then. After each
+ * further so many the waiter lets others have its CPU, which costs a fraction of a microsecond when
+ * nobody wants it. With more processes than CPUs the one that is waited for may need just that CPU:
+ * four clients and one worker on two CPUs made 0.4 times the calls of one and one without, 1.0
+ * with it. What others took is not counted as spinning.
  *
  * Futexes are shared ones (never FUTEX_PRIVATE_FLAG) and each word has one kind of waiter.
  */
@@ -103,9 +103,6 @@ static inline void carom__spin_hit(struct carom__spin *spin, const struct carom_
 
 /** The budget ran out: the waiter is about to sleep. */
 void carom__spin_miss(struct carom__spin *spin, const struct carom__spinning *wait);
-
-/** Lets another thread have this CPU. */
-void carom__yield(void);
 
 /** CPUs this process may run on. */
 int carom__cpu_count(void);

@@ -114,6 +114,7 @@ FIGURES = (
         ratio("unix", "carom", "one-cpu"),
     ),
     Figure(least("grpc_over_py", 300), "gRPC (the faster one) over carom", ratio(GRPC, "carom")),
+    Figure(least("grpc_unary_over_py", 300), "gRPC, a unary call", ratio("grpc", "carom")),
     Figure(least("zeromq_over_py", 100), "ZeroMQ over carom, 64 B", ratio("zeromq", "carom")),
     Figure(least("http_over_py", 1000), "HTTP (the faster one) over carom", ratio(HTTP, "carom")),
     Figure(least("c_calls_per_s", 12e6), "calls/s, C -> C, 64 in flight", quick("c_calls_per_s")),

@@ -730,7 +730,7 @@ static void *work(void *unused)
         int rc = carom__lane_claim(lane, owner, &claim);
         require(rc >= 0);
         if (rc == 0) {
-            carom__yield();
+            sched_yield();
             continue;
         }
         require(atomic_fetch_add(&claims[claim.slot], 1) == 0);
@@ -743,7 +743,7 @@ static void *work(void *unused)
 static void await_done(uint32_t slot)
 {
     while (carom__state_phase(carom__lane_state(lane, slot)) != CAROM__DONE)
-        carom__yield();
+        sched_yield();
 }
 
 /* One thread of the client, on two slots of its own in turn. */
@@ -918,7 +918,7 @@ static void no_completion_is_lost_between_setting_its_bit_and_going_to_sleep(voi
     for (int done = 0; done < rounds; done++) {
         carom__lane_notify(lane, (uint32_t)done % SLOTS);
         while (value_of(&board->number[0]) <= done)
-            carom__yield();
+            sched_yield();
     }
     thread_join(first);
     thread_join(second);
