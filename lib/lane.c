@@ -94,13 +94,22 @@ static int make_room(struct carom__lane *lane, struct carom__producer *producer)
     return -EPROTO;
 }
 
+/* Takes a call back that could not be published. Without NOTIFY, because it is its submitter who
+ * hears of it. False: somebody runs it all the same. */
+static bool retract(struct carom__lane *lane, uint32_t slot, uint32_t generation)
+{
+    /* relaxed: nobody has been told of this call */
+    atomic_fetch_and_explicit(&lane->slots[slot].state, ~CAROM__NOTIFY, memory_order_relaxed);
+    return carom__lane_withdraw(lane, slot, generation);
+}
+
 int carom__lane_publish(struct carom__lane *lane, struct carom__producer *producer, uint32_t slot,
                         uint32_t generation)
 {
     int carried = make_room(lane, producer);
     if (carried >= 0 && carom__ring_append(&lane->ring, producer, generation, slot))
         return 1 + carried;
-    return carom__lane_withdraw(lane, slot, generation) ? -EPROTO : 1;
+    return retract(lane, slot, generation) ? -EPROTO : 1;
 }
 
 int carom__lane_submit(struct carom__lane *lane, struct carom__producer *producer,

@@ -120,10 +120,12 @@ int carom__lane_sleep(struct carom__lane *lane, uint32_t slot, uint64_t seen, in
 
 /* ---- worker */
 
+/** What carom__lane_claim_cell does when the word is not the one it guessed. */
+int carom__lane_claim_flagged(struct carom__slot *slot, uint32_t owner, uint64_t cell);
+
 /** Tries to take the call that a cell names: 1 claimed, 0 not to be had, -EPROTO nonsense. The
  *  request's length is checked, the other fields are not. The usual case, a word without flags, is
  *  guessed: so the cache line comes over once, not first for reading and then for writing. */
-int carom__lane_claim_flagged(struct carom__slot *slot, uint32_t owner, uint64_t cell);
 CAROM__HOT int carom__lane_claim_cell(struct carom__lane *lane, uint32_t owner, uint64_t cell,
                                       struct carom__claim *claim)
 {
@@ -157,9 +159,11 @@ int carom__lane_claim(struct carom__lane *lane, uint32_t owner, struct carom__cl
 /** Whether a lane has a published cell; what a worker looks at before it sleeps. */
 bool carom__lane_has_work(struct carom__lane *lane);
 
+/** What carom__lane_finish does when the word is not the one it guessed. */
+int carom__lane_finish_flagged(struct carom__lane *lane, const struct carom__claim *claim);
+
 /** Ends a claimed call: RUNNING -> DONE, and wakes its client if it sleeps.
  *  0, or -EPROTO: the state word was not as this worker left it. */
-int carom__lane_finish_flagged(struct carom__lane *lane, const struct carom__claim *claim);
 CAROM__HOT int carom__lane_finish(struct carom__lane *lane, const struct carom__claim *claim,
                                   int32_t status, uint64_t reply_bytes)
 {

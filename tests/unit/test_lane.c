@@ -377,6 +377,17 @@ static void a_head_that_is_nonsense_withdraws_the_submission(void **state)
     assert_int_equal(atomic_load(&made.producer.tail), before);
 }
 
+static void a_submission_that_fails_notifies_nobody(void **state)
+{
+    (void)state;
+    for (uint32_t generation = 0; generation < lane->geometry.ring_cells / 2; generation++)
+        publish_raw(generation, 1);
+    set_head(&made, 1000);
+    assert_int_equal(test_lane_submit(&made, 0, 3, CAROM__NOTIFY), -EPROTO);
+    assert_state(0, carom__state(CAROM__DONE, 3, CAROM__OWNER_CLIENT));
+    assert_int_equal(carom__lane_take_completed(lane, 0), 0);
+}
+
 /* ---------------------------------------------------------------- hostile clients */
 
 static void a_cell_that_names_a_slot_out_of_range_poisons_the_lane(void **state)
@@ -952,6 +963,7 @@ int main(void)
         lane_sentence(a_waiting_call_is_carried_over_when_stale_cells_are_cleared),
         lane_sentence(a_lane_of_one_slot_works_for_many_laps),
         lane_sentence(a_head_that_is_nonsense_withdraws_the_submission),
+        lane_sentence(a_submission_that_fails_notifies_nobody),
         lane_sentence(a_cell_that_names_a_slot_out_of_range_poisons_the_lane),
         lane_sentence(a_request_longer_than_its_block_poisons_the_lane),
         lane_sentence(a_phase_that_does_not_exist_is_stepped_over),
