@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * call.c - the life of a call on the client's side: begin, submit, wait, reply, end. */
+ * call.c - the life of a call on the client's side: begin, submit, wait, reply. Its end is in
+ * call_end.c. */
 #include "bell.h"
 #include "client.h"
 #include "error.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 
 /* ---------------------------------------------------------------- begin */
 
@@ -140,7 +139,7 @@ CAROM__RARE static int tell_one(struct carom_client *client)
     return 0;
 }
 
-static int send(struct carom_call *call)
+int carom__call_send(struct carom_call *call)
 {
     struct carom_client *client = call->client;
     return sent(client, carom__lane_submit(&client->lane, &client->producer, &call->submission));
@@ -169,7 +168,7 @@ CAROM__RARE static int submit_carefully(struct carom_call *call, size_t length_b
     call->submission.request_bytes = length_bytes;
     if (call->submission.flags & CAROM__NOTIFY)
         carom__call_owe(call);
-    rc = send(call);
+    rc = carom__call_send(call);
     if (rc < 0) {
         call->progress = CAROM__BEGUN;
         carom__call_disown(call);
@@ -217,13 +216,6 @@ static int over(struct carom_call *call, int outcome)
     call->progress = CAROM__OVER;
     call->outcome = outcome;
     return outcome;
-}
-
-static bool is_pending(const struct carom_call *call, uint64_t state)
-{
-    enum carom__phase phase = carom__state_phase(state);
-    return carom__state_generation(state) == call->submission.generation &&
-           (phase == CAROM__SUBMITTED || phase == CAROM__RUNNING);
 }
 
 /* Lines that a worker has or had: the reply, which is read next, and the slot and the request,
@@ -302,7 +294,7 @@ static uint64_t spin(struct carom_call *call, uint64_t state)
     while (carom__spin_again(&wait)) {
         __builtin_prefetch(call->reply); /* travels with the state, not after it */
         state = carom__lane_state(&client->lane, call->submission.slot);
-        if (is_pending(call, state))
+        if (carom__call_is_pending(call, state))
             continue;
         carom__spin_hit(&client->spin, &wait);
         prefetch_outcome(call);
@@ -319,7 +311,7 @@ static int expire(struct carom_call *call)
         return over(call, carom__fail(-ETIMEDOUT, "no worker took the call before its deadline"));
     uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation,
                                       CAROM__CANCEL);
-    if (!is_pending(call, state))
+    if (!carom__call_is_pending(call, state))
         return conclude(call, state);
     return over(call, carom__fail(-ETIMEDOUT, "the worker was still busy at the deadline"));
 }
@@ -337,7 +329,7 @@ static int host_gone(const struct carom_client *client)
 static int conclude_without_host(struct carom_call *call)
 {
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
-    if (!is_pending(call, state))
+    if (!carom__call_is_pending(call, state))
         return conclude(call, state);
     return over(call, host_gone(call->client));
 }
@@ -359,7 +351,7 @@ static int sleep_until_done(struct carom_call *call)
     for (;;) {
         uint64_t state = carom__lane_flag(&client->lane, call->submission.slot,
                                           call->submission.generation, CAROM__WAITER);
-        if (!is_pending(call, state))
+        if (!carom__call_is_pending(call, state))
             return conclude(call, state);
         int64_t left_ns = call->submission.deadline_ns - carom__now_ns();
         if (left_ns <= 0)
@@ -394,9 +386,9 @@ static inline bool is_under_way(const struct carom_call *call)
 /* A call that was not done at the first look. */
 __attribute__((noinline)) static int await(struct carom_call *call, uint64_t state)
 {
-    if (is_pending(call, state))
+    if (carom__call_is_pending(call, state))
         state = spin(call, state);
-    return is_pending(call, state) ? sleep_until_done(call) : conclude(call, state);
+    return carom__call_is_pending(call, state) ? sleep_until_done(call) : conclude(call, state);
 }
 
 int carom_call_wait(struct carom_call *call)
@@ -417,7 +409,7 @@ int carom_call_poll(struct carom_call *call)
     if (!is_under_way(call))
         return outcome_before(call);
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
-    if (!is_pending(call, state))
+    if (!carom__call_is_pending(call, state))
         return conclude(call, state);
     int64_t now_ns = carom__now_ns();
     if (now_ns >= call->submission.deadline_ns)
@@ -500,116 +492,4 @@ void carom_call_set_data(struct carom_call *call, void *data)
 void *carom_call_data(const struct carom_call *call)
 {
     return call->data;
-}
-
-/* ---------------------------------------------------------------- end */
-
-static bool over_budget(struct carom_client *client, uint64_t extent)
-{
-    /* relaxed: a sum that decides when to give memory back; being late costs memory only */
-    return extent > CAROM__KEEP_BYTES &&
-           atomic_load_explicit(&client->resident_bytes, memory_order_relaxed) >
-               client->resident_limit_bytes;
-}
-
-static void forget_extent(struct carom_client *client, uint64_t *extent)
-{
-    /* relaxed: a sum */
-    atomic_fetch_sub_explicit(&client->resident_bytes, *extent - CAROM__KEEP_BYTES,
-                              memory_order_relaxed);
-    *extent = CAROM__KEEP_BYTES;
-}
-
-static void trim_request(struct carom_call *call)
-{
-    struct carom_client *client = call->client;
-    uint64_t stride = carom__block_stride(client->lane.geometry.request_block_bytes);
-    madvise(client->requests + call->submission.slot * stride + CAROM__KEEP_BYTES,
-            stride - CAROM__KEEP_BYTES, MADV_REMOVE);
-    forget_extent(call->client, &call->request_extent);
-}
-
-static void free_slot(struct carom_call *call)
-{
-    struct carom_client *client = call->client;
-    /* The state word stays DONE until the slot's next life. Writing it here would make the push
-     * below wait until the cache line, which a worker wrote last, has come over for writing. */
-    call->submission.generation = (call->submission.generation + 1) & CAROM__GENERATION_MASK;
-    call->progress = CAROM__IDLE;
-    carom__slots_push(&client->slots, call->submission.slot);
-    /* seq_cst: after the push; pairs with await_slot */
-    if (atomic_load_explicit(&client->slot_waiters, memory_order_seq_cst) > 0)
-        carom__lane_ring_event(&client->lane);
-}
-
-/* Has a worker give the reply block's memory back: an abandoned call of this slot's next life. */
-static bool trim_reply(struct carom_call *call)
-{
-    struct carom_client *client = call->client;
-    forget_extent(client, &call->reply_extent);
-    pthread_mutex_lock(&client->completions.lock);
-    call->submission.generation = (call->submission.generation + 1) & CAROM__GENERATION_MASK;
-    call->submission.deadline_ns = INT64_MAX;
-    call->submission.method = CAROM__METHOD_TRIM;
-    call->submission.flags = CAROM__NOTIFY | CAROM__ABANDONED;
-    call->submission.request_bytes = 0;
-    call->abandoned = true;
-    bool sent = send(call) == 0;
-    if (!sent)
-        call->abandoned = false;
-    pthread_mutex_unlock(&client->completions.lock);
-    return sent;
-}
-
-void carom__call_release(struct carom_call *call)
-{
-    if (over_budget(call->client, call->request_extent))
-        trim_request(call);
-    free_slot(call);
-}
-
-/* Leaves a call that still runs: its slot comes back through its completion bit. False: it was
- * done in the last moment. */
-static bool abandon(struct carom_call *call)
-{
-    struct carom_client *client = call->client;
-    pthread_mutex_lock(&client->completions.lock);
-    uint64_t state = carom__lane_flag(&client->lane, call->submission.slot,
-                                      call->submission.generation,
-                                      CAROM__ABANDONED | CAROM__CANCEL);
-    call->abandoned = is_pending(call, state);
-    bool abandoned = call->abandoned;
-    pthread_mutex_unlock(&client->completions.lock);
-    return abandoned;
-}
-
-CAROM__RARE static void end_carefully(struct carom_call *call)
-{
-    if (call->client->forks != carom__forks || call->progress == CAROM__IDLE)
-        return;
-    if (call->notify)
-        carom__call_disown(call);
-    free(call->failure.type);
-    call->failure.type = NULL;
-    if ((call->progress == CAROM__SENT || call->progress == CAROM__OVER) &&
-        is_pending(call, carom__lane_state(&call->client->lane, call->submission.slot)) &&
-        !carom__lane_withdraw(&call->client->lane, call->submission.slot,
-                              call->submission.generation) &&
-        abandon(call))
-        return;
-    if (over_budget(call->client, call->reply_extent) && trim_reply(call))
-        return;
-    carom__call_release(call);
-}
-
-void carom_call_end(struct carom_call *call)
-{
-    if (call == NULL)
-        return;
-    if (CAROM__UNLIKELY(call->client->forks != carom__forks || call->progress != CAROM__ANSWERED ||
-                        call->notify ||
-                        (call->request_extent | call->reply_extent) > CAROM__KEEP_BYTES))
-        end_carefully(call);
-    else
-        free_slot(call);
 }

@@ -80,6 +80,17 @@ void carom__client_collect(struct carom_client *client);
 void carom__call_owe(struct carom_call *call);
 void carom__call_disown(struct carom_call *call);
 
+/** Whether a call waits or runs, by its slot's state word. */
+static inline bool carom__call_is_pending(const struct carom_call *call, uint64_t state)
+{
+    enum carom__phase phase = carom__state_phase(state);
+    return carom__state_generation(state) == call->submission.generation &&
+           (phase == CAROM__SUBMITTED || phase == CAROM__RUNNING);
+}
+
+/** Submits a call whose structure is filled in, and tells the workers. 0 or -EPROTO. */
+int carom__call_send(struct carom_call *call);
+
 /** Frees a call's slot for the next one. */
 void carom__call_release(struct carom_call *call);
 
