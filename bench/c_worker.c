@@ -43,8 +43,8 @@ static void ignore(void *context, struct carom_request *request)
 int main(int argc, char **argv)
 {
     static const struct carom_method methods[] = {
-        { "echo", echo, NULL },
-        { "ignore", ignore, NULL },
+        { .name = "echo", .handler = echo },
+        { .name = "ignore", .handler = ignore },
     };
     const char *service = "bench";
     int64_t cpu = 1, no_spin = 0;

@@ -46,7 +46,7 @@ static void make_calls(const struct bench_caller *caller, struct carom_worker *w
 
 int main(int argc, char **argv)
 {
-    static const struct carom_method methods[] = {{"echo", NULL, NULL}};
+    static const struct carom_method methods[] = {{.name = "echo"}};
     int64_t calls = 10000, bytes = 64;
     const struct bench_option options[] = {
         {"calls", &calls, NULL},

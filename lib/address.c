@@ -7,6 +7,7 @@
 #include "error.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,17 +62,29 @@ static int check_folder(const char *folder, bool create)
                        folder);
 }
 
+static int fill_abstract(const char *name, struct sockaddr_un *address)
+{
+    if (!is_name(name))
+        return carom__fail(-EINVAL,
+                           "'@%s' is not the name of an abstract socket: use '@' and up "
+                           "to %d letters, digits, '.', '_' and '-'",
+                           name, CAROM_SERVICE_NAME_MAX);
+    return print_path(address->sun_path + 1, sizeof address->sun_path - 1, name, "");
+}
+
 int carom__address(const char *service, bool create, struct sockaddr_un *address)
 {
     char folder[CAROM__PATH_MAX + 1], rest[CAROM_SERVICE_NAME_MAX + 8];
     memset(address, 0, sizeof *address);
     address->sun_family = AF_UNIX;
+    if (service != NULL && service[0] == '@')
+        return fill_abstract(service + 1, address);
     if (service != NULL && strchr(service, '/') != NULL)
         return print_path(address->sun_path, sizeof address->sun_path, service, "");
     if (service == NULL || !is_name(service))
         return carom__fail(-EINVAL,
                            "'%s' is not a service name: use up to %d letters, digits, '.', '_' "
-                           "and '-', or a path with a '/'",
+                           "and '-', a path with a '/', or '@' and a name",
                            service == NULL ? "(null)" : service, CAROM_SERVICE_NAME_MAX);
     int rc = carom_service_folder(folder, sizeof folder);
     if (rc == 0)
@@ -82,9 +95,30 @@ int carom__address(const char *service, bool create, struct sockaddr_un *address
     return print_path(address->sun_path, sizeof address->sun_path, folder, rest);
 }
 
+bool carom__address_is_abstract(const struct sockaddr_un *address)
+{
+    return address->sun_path[0] == '\0';
+}
+
+socklen_t carom__address_bytes(const struct sockaddr_un *address)
+{
+    if (!carom__address_is_abstract(address))
+        return sizeof *address;
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(address->sun_path + 1));
+}
+
+void carom__address_text(const struct sockaddr_un *address, char *text)
+{
+    bool is_abstract = carom__address_is_abstract(address);
+    snprintf(text, CAROM__ADDRESS_TEXT_BYTES, "%s%s", is_abstract ? "@" : "",
+             address->sun_path + (is_abstract ? 1 : 0));
+}
+
 void carom__service_label(const char *service, char *label, size_t capacity_bytes)
 {
     const char *last = strrchr(service, '/');
+    if (service[0] == '@')
+        service++;
     snprintf(label, capacity_bytes, "%s", last == NULL ? service : last + 1);
     const size_t length = strlen(label), suffix = sizeof ".sock" - 1;
     if (length > suffix && strcmp(label + length - suffix, ".sock") == 0)

@@ -7,10 +7,11 @@
 #include "error.h"
 
 #include <errno.h>
+#include <limits.h>
 
 /* ---------------------------------------------------------------- begin */
 
-#define KNOWN_FLAGS ((unsigned)(CAROM_NOWAIT | CAROM_NOTIFY))
+#define KNOWN_FLAGS ((unsigned)(CAROM_NOWAIT | CAROM_NOTIFY | CAROM_INTERRUPTIBLE))
 
 /* Workers have read what a call is about to write: the request's first line and the ring's cell.
  * Both are on their way here while the clock is read. */
@@ -20,80 +21,31 @@ static void prefetch(struct carom_client *client, uint32_t slot)
     carom__ring_prefetch(&client->lane.ring, &client->producer);
 }
 
-static bool slot_ready(struct carom_client *client, int64_t *end_ns)
+/* The usual case has failed; what it has taken is given back. */
+CAROM__RARE static int begin_anew(struct carom_client *client, int method, int64_t timeout_ns,
+                                  unsigned flags, uint32_t slot, struct carom_call **begun)
 {
-    (void)end_ns;
-    carom__client_collect(client);
-    return carom__slots_free(&client->slots) > 0;
-}
-
-/* Every slot is in use: waits for one. */
-CAROM__RARE static int await_slot(struct carom_client *client, int64_t deadline_ns, unsigned flags,
-                                  uint32_t *slot)
-{
-    int rc = 0;
-    carom__client_collect(client);
-    *slot = carom__slots_pop(&client->slots);
-    if (*slot != CAROM__NO_SLOT)
-        return 0;
-    if (flags & CAROM_NOWAIT)
-        return carom__fail(-EAGAIN, "all %u slots are in use", client->lane.geometry.slots);
-    /* seq_cst: announced before the next look at the stack; pairs with carom__call_release */
-    atomic_fetch_add_explicit(&client->slot_waiters, 1, memory_order_seq_cst);
-    while (rc == 0 && (*slot = carom__slots_pop(&client->slots)) == CAROM__NO_SLOT)
-        rc = carom__client_sleep(client, slot_ready, deadline_ns);
-    /* relaxed: one waiter less publishes nothing */
-    atomic_fetch_sub_explicit(&client->slot_waiters, 1, memory_order_relaxed);
-    return rc == -ETIMEDOUT ? carom__fail(rc, "all %u slots stayed in use until the deadline",
-                                          client->lane.geometry.slots)
-                            : rc;
-}
-
-static bool is_open(const struct carom_client *client)
-{
-    /* relaxed: flags that are looked at on every call; a late look is as good as an early call */
-    return client->forks == carom__forks &&
-           !atomic_load_explicit(&client->host_gone, memory_order_relaxed) &&
-           atomic_load_explicit(&client->directory->state, memory_order_relaxed) != CAROM_STOPPING;
-}
-
-/* Why no call can begin. */
-CAROM__RARE static int refuse(const struct carom_client *client, int method, unsigned flags)
-{
-    int rc = carom__check_fork(client->forks);
-    if (rc < 0)
-        return rc;
-    if (atomic_load_explicit(&client->host_gone, memory_order_relaxed)) /* as in is_open */
-        return carom__fail(-EHOSTDOWN, "the service's host died");
-    if (method < 0 || (flags & ~KNOWN_FLAGS) != 0)
-        return carom__fail(-EINVAL, "method %d or flags 0x%x are not valid", method, flags);
-    return carom__fail(-ESHUTDOWN, "the service is stopping");
+    if (slot != CAROM__NO_SLOT)
+        carom__client_put_slot(client, slot);
+    return carom__begin_carefully(client, method, timeout_ns, flags, begun);
 }
 
 int carom_call_begin(struct carom_client *client, int method, int64_t timeout_ns, unsigned flags,
                      struct carom_call **begun)
 {
     *begun = NULL;
-    if (CAROM__UNLIKELY(!is_open(client) || method < 0 || (flags & ~KNOWN_FLAGS) != 0))
-        return refuse(client, method, flags);
+    if (CAROM__UNLIKELY(!carom__client_is_open(client) || (unsigned)method >= CAROM__MAX_METHODS ||
+                        (flags & ~KNOWN_FLAGS) != 0))
+        return carom__begin_carefully(client, method, timeout_ns, flags, begun);
     uint32_t slot = carom__slots_pop(&client->slots);
     if (CAROM__LIKELY(slot != CAROM__NO_SLOT))
         prefetch(client, slot);
-    int64_t deadline_ns = carom__deadline_ns(timeout_ns);
-    if (CAROM__UNLIKELY(slot == CAROM__NO_SLOT)) {
-        int rc = await_slot(client, deadline_ns, flags, &slot);
-        if (rc < 0)
-            return rc;
-    }
-    struct carom_call *call = &client->calls[slot];
-    call->submission.method = (uint32_t)method;
-    call->timeout_ns = timeout_ns < 0 ? INT64_MAX : timeout_ns;
-    call->submission.deadline_ns = deadline_ns;
-    call->submission.flags = flags & CAROM_NOTIFY ? CAROM__NOTIFY : 0;
-    call->progress = CAROM__BEGUN;
-    call->data = NULL;
-    *begun = call;
-    return 0;
+    /* relaxed: with the slot in hand it is of the slot's connection (client.h) */
+    uint32_t id = atomic_load_explicit(&client->method_ids[method], memory_order_relaxed);
+    if (CAROM__UNLIKELY(slot == CAROM__NO_SLOT || id == CAROM__UNRESOLVED))
+        return begin_anew(client, method, timeout_ns, flags, slot, begun);
+    return carom__call_found(client, slot, id, timeout_ns, carom__deadline_ns(timeout_ns), flags,
+                             begun);
 }
 
 void *carom_call_request(struct carom_call *call, size_t *capacity_bytes)
@@ -116,9 +68,16 @@ static void note_extent(struct carom_client *client, uint64_t *extent, uint64_t 
     *extent = bytes;
 }
 
+static uint32_t lane_id(const struct carom_client *client)
+{
+    /* relaxed: says whom to tell; a call that was published and is over may have been of the
+     * connection before, and then nobody needs to be told */
+    return atomic_load_explicit(&client->lane_id, memory_order_relaxed);
+}
+
 static void tell(struct carom_client *client, int workers)
 {
-    carom__bell_ready(client->bell, client->lane_id);
+    carom__bell_ready(client->bell, lane_id(client));
     if (carom__bell_any_parked(client->bell))
         carom__bell_wake(client->bell, (uint32_t)workers);
 }
@@ -166,13 +125,16 @@ CAROM__RARE static int submit_carefully(struct carom_call *call, size_t length_b
     call->progress = CAROM__SENT;
     call->position = 0;
     call->submission.request_bytes = length_bytes;
-    if (call->submission.flags & CAROM__NOTIFY)
+    const bool notify = (call->submission.flags & CAROM__NOTIFY) != 0;
+    if (notify)
         carom__call_owe(call);
     rc = carom__call_send(call);
     if (rc < 0) {
         call->progress = CAROM__BEGUN;
         carom__call_disown(call);
     }
+    if (notify) /* release: the notes in the producer are made; pairs with client_reconnect.c */
+        atomic_fetch_sub_explicit(&client->completions.senders, 1, memory_order_release);
     return rc;
 }
 
@@ -203,7 +165,7 @@ int carom_call_submit(struct carom_call *call, size_t length_bytes)
     if (CAROM__UNLIKELY(!carom__ring_publish(&lane->ring, &client->producer, position,
                                              call->submission.generation, call->submission.slot)))
         return submit_again(call);
-    if (CAROM__LIKELY(carom__bell_is_ready(client->bell, client->lane_id) &&
+    if (CAROM__LIKELY(carom__bell_is_ready(client->bell, lane_id(client)) &&
                       !carom__bell_any_parked(client->bell)))
         return 0;
     return tell_one(client);
@@ -211,7 +173,7 @@ int carom_call_submit(struct carom_call *call, size_t length_bytes)
 
 /* ---------------------------------------------------------------- wait */
 
-static int over(struct carom_call *call, int outcome)
+int carom__call_over(struct carom_call *call, int outcome)
 {
     call->progress = CAROM__OVER;
     call->outcome = outcome;
@@ -239,29 +201,40 @@ static void prefetch_behind(const struct carom_call *call)
 }
 
 /* What came of a call whose state word left SUBMITTED and RUNNING, when it was not a reply as the
- * one before. */
+ * one before. -EAGAIN: it is PAUSED. */
 CAROM__RARE static int conclude_carefully(struct carom_call *call, uint64_t state, int32_t status,
                                           uint64_t bytes)
 {
     call->reply_bytes = 0;
     if (carom__state_phase(state) != CAROM__DONE ||
         carom__state_generation(state) != call->submission.generation)
-        return over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u",
-                                      call->submission.slot));
+        return carom__call_over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u",
+                                                  call->submission.slot));
     if (carom__state_owner(state) == CAROM__OWNER_CLIENT)
-        return over(call, CAROM_CANCELLED);
+        return carom__call_over(call, CAROM_CANCELLED);
     if (bytes > call->client->lane.geometry.reply_block_bytes || status < 0 ||
         status > CAROM_UNAUTHENTICATED)
-        return over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u",
-                                      call->submission.slot));
+        return carom__call_over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u",
+                                                  call->submission.slot));
     call->reply_bytes = bytes;
     note_extent(call->client, &call->reply_extent, bytes);
     if (status == CAROM_DEADLINE_EXCEEDED && bytes == 0) /* expired before it was run */
-        return over(call, carom__fail(-ETIMEDOUT, "the deadline passed before a worker was free"));
-    over(call, status);
+        return carom__call_over(
+            call, carom__fail(-ETIMEDOUT, "the deadline passed before a worker was free"));
+    if (status != CAROM_OK && carom__retry_plan(call, status))
+        return -EAGAIN;
+    carom__call_over(call, status);
     if (status == CAROM_OK)
         call->progress = CAROM__ANSWERED;
     return status;
+}
+
+/* The same for carom_call_wait, which goes on with the next attempt if there is to be one. */
+CAROM__RARE static int conclude_and_go_on(struct carom_call *call, uint64_t state, int32_t status,
+                                          uint64_t bytes)
+{
+    int rc = conclude_carefully(call, state, status, bytes);
+    return call->progress == CAROM__PAUSED ? carom__retry_wait(call) : rc;
 }
 
 /* Whether a worker has replied; a withdrawn call is DONE as well. */
@@ -272,14 +245,16 @@ static inline bool is_done(const struct carom_call *call, uint64_t state)
            state < carom__state(0, 0, CAROM__OWNER_CLIENT);
 }
 
-/* The state word left SUBMITTED and RUNNING: what came of the call? */
-CAROM__HOT int conclude(struct carom_call *call, uint64_t state)
+/* The state word left SUBMITTED and RUNNING: what came of the call? `go_on`: to the end of its last
+ * attempt. */
+CAROM__HOT int conclude(struct carom_call *call, uint64_t state, bool go_on)
 {
     /* relaxed: published by DONE, which was loaded with acquire; loaded once, checked below */
     int32_t status = atomic_load_explicit(&call->shared->status, memory_order_relaxed);
     uint64_t bytes = atomic_load_explicit(&call->shared->reply_bytes, memory_order_relaxed);
     if (CAROM__UNLIKELY(!is_done(call, state) || status != CAROM_OK || bytes > call->reply_extent))
-        return conclude_carefully(call, state, status, bytes);
+        return go_on ? conclude_and_go_on(call, state, status, bytes)
+                     : conclude_carefully(call, state, status, bytes);
     call->reply_bytes = bytes;
     call->progress = CAROM__ANSWERED;
     return CAROM_OK;
@@ -308,12 +283,14 @@ static int expire(struct carom_call *call)
 {
     struct carom__lane *lane = &call->client->lane;
     if (carom__lane_withdraw(lane, call->submission.slot, call->submission.generation))
-        return over(call, carom__fail(-ETIMEDOUT, "no worker took the call before its deadline"));
+        return carom__call_over(
+            call, carom__fail(-ETIMEDOUT, "no worker took the call before its deadline"));
     uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation,
                                       CAROM__CANCEL);
     if (!carom__call_is_pending(call, state))
-        return conclude(call, state);
-    return over(call, carom__fail(-ETIMEDOUT, "the worker was still busy at the deadline"));
+        return conclude(call, state, false);
+    return carom__call_over(call,
+                            carom__fail(-ETIMEDOUT, "the worker was still busy at the deadline"));
 }
 
 /* The control socket has hung up: did the service end in order? */
@@ -330,8 +307,8 @@ static int conclude_without_host(struct carom_call *call)
 {
     uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
     if (!carom__call_is_pending(call, state))
-        return conclude(call, state);
-    return over(call, host_gone(call->client));
+        return conclude(call, state, false);
+    return carom__call_over(call, host_gone(call->client));
 }
 
 /* For callers that poll: looks at the control socket now and then. */
@@ -352,7 +329,7 @@ static int sleep_until_done(struct carom_call *call)
         uint64_t state = carom__lane_flag(&client->lane, call->submission.slot,
                                           call->submission.generation, CAROM__WAITER);
         if (!carom__call_is_pending(call, state))
-            return conclude(call, state);
+            return conclude(call, state, false);
         int64_t left_ns = call->submission.deadline_ns - carom__now_ns();
         if (left_ns <= 0)
             return expire(call);
@@ -365,56 +342,76 @@ static int sleep_until_done(struct carom_call *call)
     }
 }
 
-/* The outcome of a call that cannot be waited for (any more). */
-CAROM__RARE static int outcome_before(const struct carom_call *call)
+/* The outcome of a call that is not in its first attempt (any more). */
+CAROM__RARE static int outcome_before(struct carom_call *call, int (*go_on)(struct carom_call *))
 {
     int rc = carom__check_fork(call->client->forks);
     if (rc < 0)
         return rc;
+    if (call->progress == CAROM__PAUSED || call->progress == CAROM__RESENT)
+        return go_on(call);
     if (call->progress == CAROM__ANSWERED)
         return CAROM_OK;
     return call->progress == CAROM__OVER ? call->outcome
                                          : carom__fail(-EINVAL, "the call was not submitted");
 }
 
-/* Whether a call can be waited for. */
+/* Whether a call is in its first attempt. */
 static inline bool is_under_way(const struct carom_call *call)
 {
     return CAROM__LIKELY(call->client->forks == carom__forks && call->progress == CAROM__SENT);
 }
 
-/* A call that was not done at the first look. */
-__attribute__((noinline)) static int await(struct carom_call *call, uint64_t state)
+static int await_once(struct carom_call *call, uint64_t state)
 {
     if (carom__call_is_pending(call, state))
         state = spin(call, state);
-    return carom__call_is_pending(call, state) ? sleep_until_done(call) : conclude(call, state);
+    return carom__call_is_pending(call, state) ? sleep_until_done(call)
+                                               : conclude(call, state, false);
+}
+
+int carom__call_wait_once(struct carom_call *call)
+{
+    return await_once(call, carom__lane_state(&call->client->lane, call->submission.slot));
+}
+
+/* A call that was not done at the first look. */
+__attribute__((noinline)) static int await(struct carom_call *call, uint64_t state)
+{
+    int rc = await_once(call, state);
+    return CAROM__UNLIKELY(call->progress == CAROM__PAUSED) ? carom__retry_wait(call) : rc;
 }
 
 int carom_call_wait(struct carom_call *call)
 {
     if (!is_under_way(call))
-        return outcome_before(call);
+        return outcome_before(call, carom__retry_wait);
     prefetch_outcome(call);
     /* acquire: as carom__lane_state */
     uint64_t state = atomic_load_explicit(&call->shared->state, memory_order_acquire);
     if (!is_done(call, state))
         return await(call, state);
     prefetch_behind(call);
-    return conclude(call, state);
+    return conclude(call, state, true);
+}
+
+int carom__call_poll_once(struct carom_call *call)
+{
+    uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
+    if (!carom__call_is_pending(call, state))
+        return conclude(call, state, false);
+    int64_t now_ns = carom__now_ns();
+    if (now_ns >= call->submission.deadline_ns)
+        return expire(call);
+    return is_host_lost(call->client, now_ns) ? conclude_without_host(call) : -EAGAIN;
 }
 
 int carom_call_poll(struct carom_call *call)
 {
     if (!is_under_way(call))
-        return outcome_before(call);
-    uint64_t state = carom__lane_state(&call->client->lane, call->submission.slot);
-    if (!carom__call_is_pending(call, state))
-        return conclude(call, state);
-    int64_t now_ns = carom__now_ns();
-    if (now_ns >= call->submission.deadline_ns)
-        return expire(call);
-    return is_host_lost(call->client, now_ns) ? conclude_without_host(call) : -EAGAIN;
+        return outcome_before(call, carom__retry_poll);
+    int rc = carom__call_poll_once(call);
+    return CAROM__UNLIKELY(call->progress == CAROM__PAUSED) ? carom__retry_poll(call) : rc;
 }
 
 /* ---------------------------------------------------------------- outcome */
@@ -430,9 +427,11 @@ const void *carom_call_reply(struct carom_call *call, size_t *length_bytes)
 /* Errors without a record: a call that its client withdrew, or whose worker died. */
 static void describe_without_record(const struct carom_call *call, struct carom_error *error)
 {
-    if (call->outcome == CAROM_CANCELLED) {
+    if (call->outcome == CAROM_CANCELLED && call->reply_bytes == 0) {
         error->type = "carom.Cancelled";
-        error->message = "the caller cancelled the call before a worker took it";
+        error->message = error->worker < 0 ? "the caller cancelled the call before a worker took it"
+                                           : "the caller cancelled the call between two attempts";
+        error->worker = -1;
     } else if (call->outcome == CAROM_UNAVAILABLE) {
         error->type = "carom.WorkerDied";
         error->message = "the worker died while it ran this call";
@@ -455,33 +454,48 @@ int carom_call_error(struct carom_call *call, struct carom_error *error)
         .message = "",
         .traceback = "",
     };
-    if (call->failure.type == NULL && call->reply_bytes > 0)
+    if (call->failure == NULL && call->reply_bytes > 0)
         carom__failure_read(call->reply, call->reply_bytes, &call->failure);
-    if (call->failure.type == NULL) {
+    if (call->failure == NULL) {
         describe_without_record(call, error);
         return 0;
     }
-    error->type = call->failure.type;
-    error->message = call->failure.message;
-    error->traceback = call->failure.traceback;
+    error->type = call->failure->type;
+    error->message = call->failure->message;
+    error->traceback = call->failure->traceback;
+    error->time_ns = call->failure->time_ns;
+    error->cause_count = call->failure->cause_count;
+    error->causes = call->failure->causes;
+    return 0;
+}
+
+/* Only the state word is looked at: another thread may be waiting for this call. Under the lock,
+ * because that thread may be about to make the call again, in the slot's next life. */
+static int cancel_locked(struct carom_call *call)
+{
+    struct carom__lane *lane = &call->client->lane;
+    const uint32_t slot = call->submission.slot, generation = call->submission.generation;
+    if (!carom__lane_withdraw(lane, slot, generation)) {
+        uint64_t state = carom__lane_flag(lane, slot, generation, CAROM__CANCEL);
+        if (carom__state_generation(state) != generation ||
+            carom__state_phase(state) == CAROM__FREE)
+            return carom__fail(-EINVAL, "the call was not submitted");
+    }
+    /* relaxed: read under the lock before the next attempt; who pauses on it looks again */
+    atomic_store_explicit(&call->cancelled, 1, memory_order_relaxed);
+    carom__futex_wake(&call->cancelled, INT_MAX);
     return 0;
 }
 
 int carom_call_cancel(struct carom_call *call)
 {
-    struct carom__lane *lane = &call->client->lane;
     int rc = carom__check_fork(call->client->forks);
     if (rc < 0)
         return rc;
-    if (carom__lane_withdraw(lane, call->submission.slot, call->submission.generation))
-        return 0;
-    /* only the state word is looked at: another thread may be waiting for this call */
-    uint64_t state = carom__lane_flag(lane, call->submission.slot, call->submission.generation,
-                                      CAROM__CANCEL);
-    if (carom__state_generation(state) != call->submission.generation ||
-        carom__state_phase(state) == CAROM__FREE)
-        return carom__fail(-EINVAL, "the call was not submitted");
-    return 0;
+    pthread_mutex_lock(&call->client->completions.lock);
+    rc = cancel_locked(call);
+    pthread_mutex_unlock(&call->client->completions.lock);
+    return rc;
 }
 
 void carom_call_set_data(struct carom_call *call, void *data)

@@ -41,7 +41,7 @@ static void free_slot(struct carom_call *call)
     call->submission.generation = (call->submission.generation + 1) & CAROM__GENERATION_MASK;
     call->progress = CAROM__IDLE;
     carom__slots_push(&client->slots, call->submission.slot);
-    /* seq_cst: after the push; pairs with await_slot */
+    /* seq_cst: after the push; pairs with await_slot in call_begin.c */
     if (atomic_load_explicit(&client->slot_waiters, memory_order_seq_cst) > 0)
         carom__lane_ring_event(&client->lane);
 }
@@ -67,6 +67,7 @@ static bool trim_reply(struct carom_call *call)
 
 void carom__call_release(struct carom_call *call)
 {
+    carom__forget_deaths(call);
     if (over_budget(call->client, call->request_extent))
         trim_request(call);
     free_slot(call);
@@ -93,15 +94,17 @@ CAROM__RARE static void end_carefully(struct carom_call *call)
         return;
     if (call->notify)
         carom__call_disown(call);
-    free(call->failure.type);
-    call->failure.type = NULL;
-    if ((call->progress == CAROM__SENT || call->progress == CAROM__OVER) &&
+    free(call->failure);
+    call->failure = NULL;
+    if ((call->progress == CAROM__SENT || call->progress == CAROM__RESENT ||
+         call->progress == CAROM__OVER) &&
         carom__call_is_pending(call,
                                carom__lane_state(&call->client->lane, call->submission.slot)) &&
         !carom__lane_withdraw(&call->client->lane, call->submission.slot,
                               call->submission.generation) &&
         abandon(call))
         return;
+    carom__forget_deaths(call); /* also of a slot whose next life is a trim */
     if (over_budget(call->client, call->reply_extent) && trim_reply(call))
         return;
     carom__call_release(call);

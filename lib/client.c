@@ -1,26 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * client.c - connecting to a service and leaving it, and method names. */
+ * client.c - connecting to a service and leaving it: options, the client's own memory. */
 #include "client.h"
 
-#include "bell.h"
 #include "connection.h"
 #include "error.h"
-#include "segment.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <sys/random.h>
 
 #define DEFAULT_SLOTS 256u
 #define DEFAULT_BLOCK_BYTES (UINT64_C(64) << 20)
 #define DEFAULT_RESIDENT_BYTES (UINT64_C(256) << 20)
+#define DEFAULT_ATTEMPTS 3u
+#define DEFAULT_STATUSES (1u << CAROM_UNAVAILABLE)
+#define EVERY_ERROR_STATUS ((2u << CAROM_UNAUTHENTICATED) - 2u)
+#define DEFAULT_PAUSE_NS INT64_C(5000000)
+#define DEFAULT_PAUSE_MOST_NS INT64_C(1000000000)
+#define DEFAULT_RECONNECT_NS INT64_C(5000000000)
 
 static uint64_t whole_pages(uint64_t bytes)
 {
     return (bytes + CAROM__PAGE_BYTES - 1) & ~(CAROM__PAGE_BYTES - 1);
+}
+
+static int read_retry_options(struct carom_client_options *options)
+{
+    if (options->retry_attempts == 0)
+        options->retry_attempts = DEFAULT_ATTEMPTS;
+    if (options->retry_statuses == 0)
+        options->retry_statuses = DEFAULT_STATUSES;
+    if (options->retry_pause_ns == 0)
+        options->retry_pause_ns = DEFAULT_PAUSE_NS;
+    if (options->retry_pause_most_ns == 0)
+        options->retry_pause_most_ns = options->retry_pause_ns > DEFAULT_PAUSE_MOST_NS
+                                           ? options->retry_pause_ns
+                                           : DEFAULT_PAUSE_MOST_NS;
+    if (options->reconnect_timeout_ns == 0)
+        options->reconnect_timeout_ns = DEFAULT_RECONNECT_NS;
+    if ((options->retry_statuses & ~EVERY_ERROR_STATUS) != 0)
+        return carom__fail(-EINVAL, "retry_statuses 0x%x has bits that are no error: bits 1 to %d",
+                           options->retry_statuses, CAROM_UNAUTHENTICATED);
+    if (options->retry_pause_ns < 0 || options->retry_pause_most_ns < options->retry_pause_ns)
+        return carom__fail(-EINVAL,
+                           "retry_pause_ns is %lld and retry_pause_most_ns %lld: neither may be "
+                           "negative, nor the first more than the second",
+                           (long long)options->retry_pause_ns,
+                           (long long)options->retry_pause_most_ns);
+    return 0;
 }
 
 static int read_options(const struct carom_client_options *given,
@@ -40,7 +69,7 @@ static int read_options(const struct carom_client_options *given,
         options->reply_block_bytes = DEFAULT_BLOCK_BYTES;
     if (options->resident_bytes == 0)
         options->resident_bytes = DEFAULT_RESIDENT_BYTES;
-    return 0;
+    return read_retry_options(options);
 }
 
 static int choose_geometry(const struct carom_client_options *options,
@@ -57,33 +86,6 @@ static int choose_geometry(const struct carom_client_options *options,
     return carom__fail(-EINVAL,
                        "slots must be a power of two up to %u (%u asked), blocks up to 1 TiB",
                        CAROM__MAX_SLOTS, options->slots);
-}
-
-static int map_fd(struct carom__fds *fds, uint32_t index, size_t bytes, bool writable, void *at)
-{
-    void *base = NULL;
-    if (carom__segment_check(fds->fd[index], bytes, true) == 0)
-        base = carom__segment_map(fds->fd[index], bytes, writable);
-    *(void **)at = base;
-    return base != NULL ? 0 : carom__fail_errno(-ENOMEM, "cannot map the lane");
-}
-
-/* Maps what WELCOME brought: lane control, replies, bell, directory. */
-static int map_objects(struct carom_client *client, struct carom__fds *fds,
-                       const struct carom__geometry *geometry)
-{
-    void *control;
-    size_t replies_bytes = carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes);
-    int rc = map_fd(fds, 0, carom__control_bytes(geometry), true, &control);
-    if (rc == 0) {
-        carom__lane_view(&client->lane, control, geometry);
-        rc = map_fd(fds, 1, replies_bytes, false, &client->replies);
-    }
-    if (rc == 0)
-        rc = map_fd(fds, 2, sizeof *client->bell, true, &client->bell);
-    if (rc == 0)
-        rc = map_fd(fds, 3, sizeof *client->directory, false, &client->directory);
-    return rc;
 }
 
 static int make_calls(struct carom_client *client, uint32_t slots)
@@ -109,34 +111,6 @@ static int make_calls(struct carom_client *client, uint32_t slots)
     return 0;
 }
 
-static int join(struct carom_client *client, const struct carom__geometry *geometry,
-                int64_t deadline_ns)
-{
-    struct carom__hello hello = {.role = CAROM__CLIENT, .geometry = *geometry};
-    struct carom__welcome welcome;
-    struct carom__fds fds;
-    size_t requests_bytes = carom__blocks_bytes(geometry->slots, geometry->request_block_bytes);
-    int requests_fd = carom__segment_create("carom-requests", requests_bytes);
-    if (requests_fd < 0)
-        return requests_fd;
-    client->requests = carom__segment_map(requests_fd, requests_bytes, true);
-    int rc = client->requests == NULL ? carom__fail_errno(-errno, "cannot map the requests") : 0;
-    int read_only_fd = rc == 0 ? carom__segment_read_only(requests_fd) : rc;
-    close(requests_fd); /* from here on nobody can map the requests writable again */
-    if (read_only_fd < 0)
-        return read_only_fd;
-    rc = carom__shake_hands(&client->connection, &hello, sizeof hello, read_only_fd, deadline_ns,
-                            &welcome, &fds, 4);
-    close(read_only_fd);
-    if (rc < 0)
-        return rc;
-    client->lane_id = welcome.id;
-    rc = welcome.id < CAROM__MAX_LANES ? map_objects(client, &fds, geometry)
-                                       : carom__fail(-EPROTO, "the host named a lane out of range");
-    carom__close_fds(&fds);
-    return rc;
-}
-
 static void choose_spin(struct carom_client *client, const struct carom_client_options *options)
 {
     /* relaxed: the host wrote it before the handshake, whose messages order it */
@@ -146,23 +120,77 @@ static void choose_spin(struct carom_client *client, const struct carom_client_o
     carom__spin_init(&client->spin, options->no_spin ? 0 : cap_ns);
 }
 
-static int open_client(struct carom_client *client, const char *service, int64_t deadline_ns,
+/* Where the mappings are stays the same for the life of the client. */
+static void take_over(struct carom_client *client, const struct carom__joined *joined)
+{
+    carom__lane_view(&client->lane, joined->control, &client->lane.geometry);
+    client->requests = joined->requests;
+    client->replies = joined->replies;
+    client->bell = joined->bell;
+    client->directory = joined->directory;
+    client->connection = joined->connection;
+    atomic_init(&client->lane_id, joined->lane_id);
+    atomic_init(&client->reconnect.connected_ns, carom__now_ns());
+}
+
+static int connect_client(struct carom_client *client, int64_t deadline_ns)
+{
+    struct carom__joined joined;
+    int socket = carom__connect(client->service, deadline_ns);
+    if (socket < 0)
+        return socket;
+    int rc = carom__join(socket, &client->lane.geometry, deadline_ns, &joined);
+    if (rc == 0)
+        take_over(client, &joined);
+    return rc;
+}
+
+static int open_client(struct carom_client *client, int64_t deadline_ns,
                        const struct carom_client_options *options)
 {
     struct carom__geometry geometry;
     int rc = choose_geometry(options, &geometry);
     client->lane.geometry = geometry;
     if (rc == 0)
-        rc = client->connection.socket = carom__connect(service, deadline_ns);
-    if (rc >= 0)
-        rc = join(client, &geometry, deadline_ns);
+        rc = connect_client(client, deadline_ns);
     if (rc == 0)
         rc = make_calls(client, geometry.slots);
     if (rc == 0)
-        rc = carom__await_ready(client->directory, &client->connection, 1, deadline_ns);
-    if (rc == 0)
         choose_spin(client, options);
     return rc;
+}
+
+/* Where the kernel gives no random bytes yet, the clock and an address tell clients apart. */
+static uint64_t random_seed(const void *address)
+{
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+        seed = (uint64_t)carom__now_ns() ^ (uint64_t)(uintptr_t)address << 20;
+    return seed | 1;
+}
+
+static struct carom_client *new_client(const char *service,
+                                       const struct carom_client_options *options)
+{
+    struct carom_client *client = aligned_alloc(CAROM__LINE_BYTES, sizeof *client);
+    if (client == NULL)
+        return NULL;
+    memset(client, 0, sizeof *client);
+    client->connection = (struct carom__connection){-1, -1};
+    client->forks = carom__forks;
+    client->service = strdup(service);
+    client->resident_limit_bytes = options->resident_bytes;
+    client->retry.attempts = options->retry_attempts;
+    client->retry.statuses = options->retry_statuses;
+    client->retry.pause_ns = options->retry_pause_ns;
+    client->retry.pause_most_ns = options->retry_pause_most_ns;
+    client->reconnect.timeout_ns = options->reconnect_timeout_ns;
+    atomic_init(&client->retry.random, random_seed(client));
+    for (uint32_t method = 0; method < CAROM__MAX_METHODS; method++)
+        atomic_init(&client->method_ids[method], CAROM__UNRESOLVED);
+    pthread_mutex_init(&client->completions.lock, NULL);
+    pthread_mutex_init(&client->names.lock, NULL);
+    return client;
 }
 
 int carom_client_open(const char *service, int64_t timeout_ns,
@@ -174,48 +202,50 @@ int carom_client_open(const char *service, int64_t timeout_ns,
     int rc = read_options(given, &options);
     if (rc < 0)
         return rc;
-    struct carom_client *opened = aligned_alloc(CAROM__LINE_BYTES, sizeof *opened);
-    if (opened == NULL)
-        return carom__fail(-ENOMEM, "no memory for a client");
-    memset(opened, 0, sizeof *opened);
-    opened->connection = (struct carom__connection){-1, -1};
-    opened->forks = carom__forks;
-    opened->resident_limit_bytes = options.resident_bytes;
-    pthread_mutex_init(&opened->completions.lock, NULL);
-    rc = open_client(opened, service, carom__deadline_ns(timeout_ns), &options);
-    if (rc < 0) {
+    if (service == NULL)
+        return carom__fail(-EINVAL, "the name of the service is NULL");
+    struct carom_client *opened = new_client(service, &options);
+    rc = opened != NULL && opened->service != NULL
+             ? open_client(opened, carom__deadline_ns(timeout_ns), &options)
+             : carom__fail(-ENOMEM, "no memory for a client");
+    if (rc < 0)
         carom_client_close(opened);
-        return rc;
-    }
-    *client = opened;
-    return 0;
+    else
+        *client = opened;
+    return rc;
 }
 
-static void unmap_objects(struct carom_client *client)
+static void leave(struct carom_client *client)
 {
-    const struct carom__geometry *geometry = &client->lane.geometry;
-    carom__segment_unmap((void *)(uintptr_t)client->replies,
-                         carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes));
-    carom__segment_unmap(client->requests,
-                         carom__blocks_bytes(geometry->slots, geometry->request_block_bytes));
-    carom__segment_unmap(client->lane.control, carom__control_bytes(geometry));
-    carom__segment_unmap(client->bell, sizeof *client->bell);
-    carom__segment_unmap(client->directory, sizeof *client->directory);
+    struct carom__joined joined = {
+        .connection = client->connection,
+        .control = client->lane.control,
+        .requests = client->requests,
+        .replies = (void *)(uintptr_t)client->replies,
+        .bell = client->bell,
+        .directory = client->directory,
+    };
+    if (client->forks == carom__forks)
+        carom__unjoin(&joined, &client->lane.geometry);
+    else /* a child has no mappings: they are not inherited */
+        carom__disconnect(&joined.connection);
 }
 
 void carom_client_close(struct carom_client *client)
 {
     if (client == NULL)
         return;
-    if (client->forks == carom__forks) /* a child has no mappings: they are not inherited */
-        unmap_objects(client);
-    carom__disconnect(&client->connection);
+    leave(client);
     for (uint32_t slot = 0; client->calls != NULL && slot < client->lane.geometry.slots; slot++)
-        free(client->calls[slot].failure.type);
+        free(client->calls[slot].failure);
+    for (uint32_t method = 0; method < client->names.count; method++)
+        free(client->names.name[method]);
     pthread_mutex_destroy(&client->completions.lock);
+    pthread_mutex_destroy(&client->names.lock);
     free((void *)client->slots.next);
     free((void *)client->producer.cells);
     free(client->calls);
+    free(client->service);
     free(client);
 }
 
@@ -224,42 +254,17 @@ uint32_t carom_client_slots(const struct carom_client *client)
     return client->lane.geometry.slots;
 }
 
-/* ---------------------------------------------------------------- methods */
-
-static void list_methods(const struct carom__directory *directory, uint32_t count, char *text,
-                         size_t capacity)
+int carom_client_statistics(struct carom_client *client, struct carom_client_statistics *statistics)
 {
-    size_t used = 0;
-    text[0] = '\0';
-    for (uint32_t i = 0; i < count && used + CAROM__METHOD_NAME_BYTES + 3 < capacity; i++) {
-        const char *name = directory->methods[i].name;
-        size_t length = strnlen(name, CAROM__METHOD_NAME_BYTES - 1);
-        if (i > 0) {
-            memcpy(text + used, ", ", 2);
-            used += 2;
-        }
-        memcpy(text + used, name, length);
-        used += length;
-        text[used] = '\0';
-    }
-}
-
-int carom_client_method(struct carom_client *client, const char *name)
-{
-    const struct carom__directory *directory = client->directory;
     int rc = carom__check_fork(client->forks);
     if (rc < 0)
         return rc;
-    /* acquire: pairs with the host's release after it wrote the names */
-    uint32_t count = atomic_load_explicit(&directory->method_count, memory_order_acquire);
-    if (count > CAROM__MAX_METHODS)
-        count = CAROM__MAX_METHODS;
-    for (uint32_t method = 0; method < count; method++) {
-        if (strncmp(directory->methods[method].name, name, CAROM__METHOD_NAME_BYTES) == 0)
-            return (int)method;
-    }
-    char known[700];
-    list_methods(directory, count, known, sizeof known);
-    return carom__fail(-ENOSYS, "service '%.*s' has no method '%.100s'; it has: %s",
-                       (int)CAROM__SERVICE_NAME_BYTES, directory->service, name, known);
+    *statistics = (struct carom_client_statistics){
+        /* relaxed: numbers for people */
+        .reconnects = atomic_load_explicit(&client->reconnect.count, memory_order_relaxed),
+        .retries = atomic_load_explicit(&client->retry.count, memory_order_relaxed),
+        .connected_ns = atomic_load_explicit(&client->reconnect.connected_ns, memory_order_relaxed),
+        .connected = !carom__client_host_gone(client) && carom__client_is_open(client),
+    };
+    return 0;
 }

@@ -62,18 +62,22 @@ void carom__client_collect(struct carom_client *client)
 
 bool carom__client_host_gone(struct carom_client *client)
 {
-    /* relaxed: a flag that only ever turns true */
-    if (atomic_load_explicit(&client->host_gone, memory_order_relaxed))
+    /* acquire: the control socket that is looked at is of this connection, or of a later one */
+    uint32_t link = atomic_load_explicit(&client->link, memory_order_acquire);
+    if (link & CAROM__LINK_LOST)
         return true;
     if (!carom__host_is_gone(&client->connection))
         return false;
-    atomic_store_explicit(&client->host_gone, true, memory_order_relaxed); /* as above */
-    return true;
+    /* relaxed: a flag. By exchange, because there may be a new connection by now */
+    if (atomic_compare_exchange_strong_explicit(&client->link, &link, link | CAROM__LINK_LOST,
+                                                memory_order_relaxed, memory_order_relaxed))
+        return true;
+    return (link & CAROM__LINK_LOST) != 0;
 }
 
 int carom__client_sleep(struct carom_client *client,
                         bool (*ready)(struct carom_client *, int64_t *slice_end_ns),
-                        int64_t deadline_ns)
+                        int64_t deadline_ns, unsigned flags)
 {
     for (;;) {
         uint32_t event = carom__lane_arm_event(&client->lane);
@@ -87,8 +91,10 @@ int carom__client_sleep(struct carom_client *client,
             return -ETIMEDOUT;
         if (end_ns > deadline_ns)
             end_ns = deadline_ns;
-        if (end_ns > now_ns)
-            carom__futex_wait(&client->lane.control->event, event, end_ns - now_ns);
+        if (end_ns > now_ns &&
+            carom__futex_wait(&client->lane.control->event, event, end_ns - now_ns) == -EINTR &&
+            flags & CAROM_INTERRUPTIBLE)
+            return carom__fail(-EINTR, "a signal arrived before a slot was free: begin again");
     }
 }
 
@@ -100,10 +106,12 @@ void carom__call_owe(struct carom_call *call)
     pthread_mutex_lock(&completions->lock);
     call->notify = true;
     completions->owed++;
+    /* relaxed: its slot is given back after this, and the reconnecting thread has them all */
+    atomic_fetch_add_explicit(&completions->senders, 1, memory_order_relaxed);
     pthread_mutex_unlock(&completions->lock);
 }
 
-static void unlink_queued(struct carom__completions *completions, struct carom_call *call)
+void carom__completions_unlink(struct carom__completions *completions, struct carom_call *call)
 {
     struct carom_call **link = &completions->first, *before = NULL;
     while (*link != call) {
@@ -124,7 +132,7 @@ void carom__call_disown(struct carom_call *call)
         completions->owed--;
     call->notify = false;
     if (call->queued)
-        unlink_queued(completions, call);
+        carom__completions_unlink(completions, call);
     pthread_mutex_unlock(&completions->lock);
 }
 
@@ -210,7 +218,7 @@ int carom_client_next(struct carom_client *client, int64_t timeout_ns, struct ca
     while (*call == NULL && owed > 0) {
         if (deadline_ns == INT64_MAX)
             deadline_ns = carom__deadline_ns(timeout_ns);
-        rc = carom__client_sleep(client, has_next, deadline_ns);
+        rc = carom__client_sleep(client, has_next, deadline_ns, 0);
         if (rc == -ETIMEDOUT)
             return carom__fail(rc, "none of the %u calls was done in time", owed);
         if (rc < 0)

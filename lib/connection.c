@@ -28,23 +28,26 @@
 
 static int fail_to_connect(int error, const char *service, const struct sockaddr_un *address)
 {
+    char path[CAROM__ADDRESS_TEXT_BYTES];
+    carom__address_text(address, path);
+    if (error == -ECONNREFUSED && carom__address_is_abstract(address))
+        error = -ENOENT; /* the kernel does not tell the two apart where there is no file */
     switch (error) {
     case -ENOENT:
-        return carom__fail(error, "no service '%s': there is no socket %s", service,
-                           address->sun_path);
+        return carom__fail(error, "no service '%s': there is no socket %s", service, path);
     case -ECONNREFUSED:
         return carom__fail(error, "no service '%s': nobody listens on %s, its host was killed",
-                           service, address->sun_path);
+                           service, path);
     case -EAGAIN:
         return carom__fail(-ETIMEDOUT,
                            "the host of service '%s' (%s) accepts nobody: is it stopped?", service,
-                           address->sun_path);
+                           path);
     case -EACCES:
         return carom__fail(error, "no permission for service '%s' (%s): it belongs to another user",
-                           service, address->sun_path);
+                           service, path);
     default:
-        return carom__fail(error, "cannot connect to service '%s' (%s): %s", service,
-                           address->sun_path, strerror(-error));
+        return carom__fail(error, "cannot connect to service '%s' (%s): %s", service, path,
+                           strerror(-error));
     }
 }
 
@@ -54,7 +57,7 @@ static int connect_once(const struct sockaddr_un *address)
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 &&
+    if (connect(fd, (const struct sockaddr *)address, carom__address_bytes(address)) == 0 &&
         fcntl(fd, F_SETFL, 0) == 0)
         return fd;
     int error = -errno;

@@ -9,6 +9,8 @@
  *   peer -> host  HELLO                       role, layout, geometry or method names
  *   host -> peer  WELCOME | REFUSED           ids and memory | reason, then the host hangs up
  *   host -> worker  LANE ...                  a lane came (with its memory) or went
+ *   host -> worker  LEAVE                     finish the call you run and take no other
+ *   worker -> host  LEAVE                     I leave in order and touch no lane any more
  *   worker -> host  POISONED ...              a client wrote nonsense into its lane: disconnect it
  *
  * Everything received is checked here for type and size, by the receiver for content. */
@@ -29,6 +31,7 @@ enum carom__message_type {
     CAROM__REFUSED = 3,
     CAROM__LANE = 4,
     CAROM__POISONED = 5,
+    CAROM__LEAVE = 6, /* a header and no more */
 };
 
 enum carom__role { CAROM__CLIENT = 1, CAROM__WORKER = 2, CAROM__OBSERVER = 3 };
@@ -48,7 +51,7 @@ struct carom__hello {
     uint32_t role;
     uint32_t method_count; /* worker: that many struct carom__method_entry follow */
     uint32_t has_pidfd;
-    uint32_t reserved;
+    uint32_t stand_in;               /* worker: 1, or 0 */
     struct carom__geometry geometry; /* client */
 };
 

@@ -11,9 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DETAIL_BYTES 1024
-
-static _Thread_local char detail[DETAIL_BYTES];
+static _Thread_local char detail[CAROM__DETAIL_BYTES];
 unsigned carom__forks;
 
 static const char *const status_names[] = {
@@ -64,6 +62,7 @@ static const struct {
     {ENOMEM, "no memory or address space: ask for fewer slots or smaller blocks"},
     {ENAMETOOLONG, "name or path too long: a socket path has at most 107 bytes; set CAROM_DIR"},
     {EINTR, "a signal arrived"},
+    {ENOEXEC, "the service could not be started: carom_error_detail() has its last words"},
 };
 
 const char *carom_version(void)

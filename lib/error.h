@@ -5,6 +5,9 @@
 #ifndef CAROM_ERROR_H
 #define CAROM_ERROR_H
 
+/** Longest sentence with its NUL; what is longer is cut. Most of it is for a traceback. */
+#define CAROM__DETAIL_BYTES 8192
+
 /** Keeps the sentence for carom_error_detail and returns `error`. */
 __attribute__((format(printf, 2, 3))) int carom__fail(int error, const char *format, ...);
 

@@ -4,62 +4,118 @@
 #include "failure.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+/* Texts follow in this order: type, message, then type and message of each cause, the traceback. */
 struct record {
-    uint32_t type_bytes; /* each with its NUL */
-    uint32_t message_bytes;
-    uint32_t traceback_bytes;
-    uint32_t reserved;
+    int64_t time_ns;
+    uint32_t cause_count;
+    uint32_t texts_bytes; /* all of them, each with its NUL */
 };
 
-/* Copies as much of a string as fits before `end`, always with a NUL. Returns the bytes used. */
-static uint32_t put(char *at, const char *end, const char *text)
+/* ---------------------------------------------------------------- writing */
+
+struct writer {
+    char *at;
+    const char *end;
+};
+
+/* Copies as much of a string as leaves `reserve` bytes before the end, always with a NUL. */
+static void put(struct writer *writer, const char *text, size_t reserve)
 {
-    size_t room = (size_t)(end - at) - 1;
+    size_t room = (size_t)(writer->end - writer->at) - reserve - 1;
     size_t length = text == NULL ? 0 : strnlen(text, room);
-    memcpy(at, text == NULL ? "" : text, length);
-    at[length] = '\0';
-    return (uint32_t)length + 1;
+    memcpy(writer->at, text == NULL ? "" : text, length);
+    writer->at[length] = '\0';
+    writer->at += length + 1;
 }
 
-size_t carom__failure_write(void *block, size_t capacity, const char *type, const char *message,
-                            const char *traceback)
+static int64_t now_ns(void)
 {
-    struct record record = {0};
-    char *start = block, *at = start + sizeof record, *end = start + capacity;
-    if (capacity > UINT32_MAX)
-        end = start + UINT32_MAX;
-    record.type_bytes = put(at, end - 2, type); /* leave a NUL for each of the others */
-    at += record.type_bytes;
-    record.message_bytes = put(at, end - 1, message);
-    at += record.message_bytes;
-    record.traceback_bytes = put(at, end, traceback);
-    memcpy(start, &record, sizeof record);
-    return sizeof record + record.type_bytes + record.message_bytes + record.traceback_bytes;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-int carom__failure_read(const void *block, size_t bytes, struct carom__failure *failure)
+/* Half of what is left goes to the causes at most, so that a traceback has its share. */
+static uint32_t put_causes(struct writer *writer, const struct carom_error *error)
+{
+    const char *end = writer->end;
+    uint32_t count = error->cause_count < CAROM_CAUSES_MAX ? error->cause_count : CAROM_CAUSES_MAX;
+    uint32_t written = 0;
+    writer->end = writer->at + (end - writer->at) / 2;
+    for (; written < count && writer->end - writer->at > 2; written++) {
+        put(writer, error->causes[written].type, 1);
+        put(writer, error->causes[written].message, 0);
+    }
+    writer->end = end;
+    return written;
+}
+
+size_t carom__failure_write(void *block, size_t capacity, const struct carom_error *error)
+{
+    struct record record = {.time_ns = error->time_ns != 0 ? error->time_ns : now_ns()};
+    char *texts = (char *)block + sizeof record;
+    if (capacity > UINT32_MAX)
+        capacity = UINT32_MAX;
+    struct writer writer = {texts, (char *)block + capacity};
+    put(&writer, error->type, 2); /* leave a NUL for each of the others */
+    put(&writer, error->message, 1);
+    record.cause_count = put_causes(&writer, error);
+    put(&writer, error->traceback, 0);
+    record.texts_bytes = (uint32_t)(writer.at - texts);
+    memcpy(block, &record, sizeof record);
+    return sizeof record + record.texts_bytes;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* The text that begins at *at, which moves on behind its NUL; NULL when there is none any more. */
+static const char *take(const char **at, const char *end)
+{
+    const char *text = *at;
+    const char *nul = text < end ? memchr(text, '\0', (size_t)(end - text)) : NULL;
+    if (nul == NULL)
+        return NULL;
+    *at = nul + 1;
+    return text;
+}
+
+static bool find_texts(struct carom__failure *failure, size_t texts_bytes)
+{
+    const char *at = failure->texts, *end = at + texts_bytes;
+    failure->type = take(&at, end);
+    failure->message = take(&at, end);
+    for (uint32_t i = 0; i < failure->cause_count; i++) {
+        failure->causes[i].type = take(&at, end);
+        failure->causes[i].message = take(&at, end);
+    }
+    failure->traceback = take(&at, end);
+    return failure->traceback != NULL && at == end; /* take: once NULL, NULL for all that follow */
+}
+
+int carom__failure_read(const void *block, size_t bytes, struct carom__failure **failure)
 {
     struct record record;
     if (bytes < sizeof record + 3)
         return -EPROTO;
     memcpy(&record, block, sizeof record);
-    uint64_t total = (uint64_t)record.type_bytes + record.message_bytes + record.traceback_bytes;
-    if (record.type_bytes == 0 || record.message_bytes == 0 || record.traceback_bytes == 0 ||
-        sizeof record + total != bytes)
+    if (record.cause_count > CAROM_CAUSES_MAX || record.texts_bytes != bytes - sizeof record)
         return -EPROTO;
-    char *text = malloc(total);
-    if (text == NULL)
+    struct carom__failure *read = malloc(sizeof *read + record.texts_bytes);
+    if (read == NULL)
         return -ENOMEM;
-    memcpy(text, (const char *)block + sizeof record, total);
-    failure->type = text;
-    failure->message = text + record.type_bytes;
-    failure->traceback = failure->message + record.message_bytes;
-    failure->message[-1] = '\0';
-    failure->traceback[-1] = '\0';
-    text[total - 1] = '\0';
+    read->time_ns = record.time_ns;
+    read->cause_count = record.cause_count;
+    memcpy(read->texts, (const char *)block + sizeof record, record.texts_bytes);
+    if (!find_texts(read, record.texts_bytes)) {
+        free(read);
+        return -EPROTO;
+    }
+    *failure = read;
     return 0;
 }

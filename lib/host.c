@@ -27,6 +27,8 @@
 
 #define EVENTS 64
 #define BACKLOG 128
+#define GREETING_MS 1000
+#define RETRY_MS 20
 #define DEFAULT_BLOCK_MOST (UINT64_C(1) << 30)
 
 /* ---------------------------------------------------------------- the name */
@@ -50,7 +52,7 @@ static struct carom_host *own_hosts;
 static bool is_same_name(const struct carom_host *one, const struct carom_host *other)
 {
     return one->forks == other->forks &&
-           strcmp(one->address.sun_path, other->address.sun_path) == 0;
+           memcmp(&one->address, &other->address, sizeof one->address) == 0;
 }
 
 static bool list_name(struct carom_host *host)
@@ -80,8 +82,10 @@ static void unlist_name(struct carom_host *host)
 
 static int fail_served(const struct carom_host *host)
 {
+    char path[CAROM__ADDRESS_TEXT_BYTES];
+    carom__address_text(&host->address, path);
     return carom__fail(-EADDRINUSE, "service '%s' is already served by another host (%s)",
-                       host->name, host->address.sun_path);
+                       host->name, path);
 }
 
 /* The lock tells a live host from the socket of a killed one: the kernel drops it at death. */
@@ -90,6 +94,8 @@ static int lock_name(struct carom_host *host)
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (!list_name(host))
         return fail_served(host);
+    if (carom__address_is_abstract(&host->address)) /* bind alone is exclusive there */
+        return 0;
     snprintf(host->lock_path, sizeof host->lock_path, "%s.lock", host->address.sun_path);
     for (;;) {
         int fd = open(host->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -107,6 +113,17 @@ static int lock_name(struct carom_host *host)
     }
 }
 
+static int listen_on_abstract(struct carom_host *host)
+{
+    const struct sockaddr *address = (const struct sockaddr *)&host->address;
+    if (bind(host->listen_fd, address, carom__address_bytes(&host->address)) != 0)
+        return errno == EADDRINUSE ? fail_served(host)
+                                   : carom__fail_errno(-errno, "cannot bind an abstract socket");
+    if (listen(host->listen_fd, BACKLOG) != 0)
+        return carom__fail_errno(-errno, "cannot listen on an abstract socket");
+    return 0;
+}
+
 static int listen_on_name(struct carom_host *host)
 {
     const char *path = host->address.sun_path;
@@ -114,6 +131,8 @@ static int listen_on_name(struct carom_host *host)
     host->listen_fd = fd;
     if (fd < 0)
         return carom__fail_errno(-errno, "cannot create a socket");
+    if (carom__address_is_abstract(&host->address))
+        return listen_on_abstract(host);
     unlink(path); /* of a killed host: the lock is ours */
     mode_t mode = host->allowed_uid_count > 0 ? 0666 : 0600;
     if (bind(fd, (struct sockaddr *)&host->address, sizeof host->address) != 0 ||
@@ -183,6 +202,19 @@ static uint32_t limit(uint32_t wanted, uint32_t most)
     return wanted == 0 || wanted > most ? most : wanted;
 }
 
+static int copy_uids(struct carom_host *host, const struct carom_host_options *options)
+{
+    if (options->allowed_uid_count == 0)
+        return 0;
+    host->allowed_uids = calloc(options->allowed_uid_count, sizeof *host->allowed_uids);
+    if (host->allowed_uids == NULL)
+        return carom__fail(-ENOMEM, "no memory for the list of allowed uids");
+    memcpy(host->allowed_uids, options->allowed_uids,
+           options->allowed_uid_count * sizeof *host->allowed_uids);
+    host->allowed_uid_count = options->allowed_uid_count;
+    return 0;
+}
+
 static int read_options(struct carom_host *host, const struct carom_host_options *given)
 {
     struct carom_host_options options = {0};
@@ -196,17 +228,11 @@ static int read_options(struct carom_host *host, const struct carom_host_options
     host->max_slots = limit(options.max_slots, CAROM__MAX_SLOTS);
     host->max_block_bytes = options.max_block_bytes == 0 ? DEFAULT_BLOCK_MOST
                                                          : options.max_block_bytes;
-    if (options.allowed_uid_count == 0)
-        return 0;
-    host->allowed_uids = calloc(options.allowed_uid_count, sizeof *host->allowed_uids);
-    if (host->allowed_uids == NULL)
-        return carom__fail(-ENOMEM, "no memory for the list of allowed uids");
-    memcpy(host->allowed_uids, options.allowed_uids,
-           options.allowed_uid_count * sizeof *host->allowed_uids);
-    host->allowed_uid_count = options.allowed_uid_count;
-    return 0;
+    int rc = carom__host_events_open(host, options.event_fd);
+    if (rc == 0)
+        rc = carom__host_quarantine_open(host, options.quarantine_folder);
+    return rc < 0 ? rc : copy_uids(host, &options);
 }
-
 static int open_host(struct carom_host *host, const char *service,
                      const struct carom_host_options *options)
 {
@@ -232,6 +258,7 @@ int carom_host_open(const char *service, const struct carom_host_options *option
     struct carom_host *opened = calloc(1, sizeof *opened);
     if (opened == NULL)
         return carom__fail(-ENOMEM, "no memory for a host");
+    pthread_mutex_init(&opened->lock, NULL);
     opened->lock_fd = opened->listen_fd = opened->epoll_fd = opened->stop_fd = -1;
     opened->reserve_fd = opened->bell_fd = opened->directory_fd = opened->directory_ro_fd = -1;
     opened->statistics_fd = opened->statistics_ro_fd = -1;
@@ -262,7 +289,7 @@ static bool dispatch(struct carom_host *host, const struct epoll_event *event)
     if (peer->gone)
         return false;
     if (tag & CAROM__PIDFD_TAG)
-        carom__host_bury(host, peer);
+        carom__host_end(host, peer);
     else
         carom__host_serve(host, peer, event->events);
     return false;
@@ -276,22 +303,39 @@ static void announce_stop(struct carom_host *host)
     carom__host_wake_workers(host);
 }
 
+/* Only this thread changes what decides. */
+static int patience_ms(const struct carom_host *host)
+{
+    return host->retrying ? RETRY_MS : host->greeting > 0 ? GREETING_MS : -1;
+}
+
+/* True: told to stop. */
+static bool handle(struct carom_host *host, const struct epoll_event *events, int count)
+{
+    bool stop = false;
+    pthread_mutex_lock(&host->lock);
+    for (int i = 0; i < count; i++)
+        stop |= dispatch(host, &events[i]);
+    carom__host_retry(host);
+    carom__host_expire(host);
+    carom__host_sweep(host);
+    if (stop)
+        announce_stop(host);
+    pthread_mutex_unlock(&host->lock);
+    return stop;
+}
+
 int carom_host_run(struct carom_host *host)
 {
     struct epoll_event events[EVENTS];
-    bool stop = false;
     int rc = carom__check_fork(host->forks);
-    while (rc == 0 && !stop) {
-        int count = epoll_wait(host->epoll_fd, events, EVENTS, host->greeting > 0 ? 1000 : -1);
+    while (rc == 0) {
+        int count = epoll_wait(host->epoll_fd, events, EVENTS, patience_ms(host));
         if (count < 0 && errno != EINTR)
             rc = carom__fail_errno(-errno, "the host cannot wait for events");
-        for (int i = 0; i < count; i++)
-            stop |= dispatch(host, &events[i]);
-        carom__host_expire(host);
-        carom__host_sweep(host);
+        else if (handle(host, events, count))
+            break;
     }
-    if (rc == 0)
-        announce_stop(host);
     return rc;
 }
 
@@ -328,7 +372,7 @@ static void close_peers(struct carom_host *host)
         struct carom__peer *peer = host->peers;
         host->peers = peer->next;
         if (!peer->gone) {
-            close(peer->socket);
+            close_fd(peer->socket);
             close_fd(peer->pidfd);
             carom__host_lane_close(peer, host->forks == carom__forks);
         }
@@ -369,6 +413,9 @@ void carom_host_close(struct carom_host *host)
     close_fd(host->lock_fd);
     if (host->listed)
         unlist_name(host);
+    if (host->forks == carom__forks) /* in a child a thread that is not there may hold it */
+        pthread_mutex_destroy(&host->lock);
+    free(host->quarantine_folder);
     free(host->allowed_uids);
     free(host);
 }

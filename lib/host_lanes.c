@@ -103,27 +103,74 @@ static int send_news(struct carom_host *host, struct carom__peer *worker, uint32
     return carom__send(worker->socket, &news, sizeof news, fds, 3, false);
 }
 
-/* Whether the worker wants to hear when its socket has room again. */
-static void watch_room(struct carom_host *host, struct carom__peer *worker, bool wanted)
+static int send_leave(const struct carom__peer *worker)
 {
-    struct epoll_event event = {.events = EPOLLIN | (wanted ? EPOLLOUT : 0), .data.ptr = worker};
-    epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, worker->socket, &event);
+    struct carom__header header;
+    carom__header_set(&header, CAROM__LEAVE, sizeof header);
+    return carom__send(worker->socket, &header, sizeof header, NULL, 0, false);
 }
 
-void carom__host_flush(struct carom_host *host, struct carom__peer *worker)
+void carom__host_watch_room(struct carom_host *host, struct carom__peer *worker, bool wanted)
 {
+    struct epoll_event event = {.events = EPOLLIN | (wanted ? EPOLLOUT : 0), .data.ptr = worker};
+    if (wanted != worker->waits_for_room)
+        epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, worker->socket, &event);
+    worker->waits_for_room = wanted;
+}
+
+/* Whether a worker need not be told any more: it is dying and will be buried. */
+static bool has_hung_up(int error)
+{
+    return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
+}
+
+/* 0: all has been sent. */
+static int send_owed(struct carom_host *host, struct carom__peer *worker)
+{
+    int rc = worker->asked_to_leave ? send_leave(worker) : 0;
+    if (rc < 0 && !has_hung_up(rc))
+        return rc;
+    worker->asked_to_leave = false;
     for (uint32_t lane = 0; lane < host->max_clients; lane++) {
         uint64_t bit = UINT64_C(1) << (lane % 64);
         if (!(worker->news[lane / 64] & bit))
             continue;
-        int rc = send_news(host, worker, lane);
-        if (rc == -EAGAIN || rc == -ENOBUFS || rc == -ETOOMANYREFS) {
-            watch_room(host, worker, true);
-            return;
-        }
-        worker->news[lane / 64] &= ~bit; /* sent, or the worker is dying and will be buried */
+        rc = send_news(host, worker, lane);
+        if (rc < 0 && !has_hung_up(rc))
+            return rc;
+        worker->news[lane / 64] &= ~bit;
     }
-    watch_room(host, worker, false);
+    return 0;
+}
+
+/* A full socket says when it has room. Nothing says when the kernel has memory again, or takes
+ * descriptors again, of which too many are on their way (ETOOMANYREFS): the loop tries again. */
+void carom__host_flush(struct carom_host *host, struct carom__peer *worker)
+{
+    if (worker->socket < 0)
+        return;
+    int rc = send_owed(host, worker);
+    worker->retry = rc < 0 && rc != -EAGAIN;
+    host->retrying |= worker->retry;
+    carom__host_watch_room(host, worker, rc == -EAGAIN);
+}
+
+void carom__host_catch_up(struct carom_host *host, struct carom__peer *worker)
+{
+    carom__host_flush(host, worker);
+    carom__host_changed(host);
+    carom__bell_wake_worker(host->bell, worker->id);
+}
+
+void carom__host_retry(struct carom_host *host)
+{
+    if (!host->retrying)
+        return;
+    host->retrying = false;
+    for (uint32_t worker = 0; worker < host->max_workers; worker++) {
+        if (host->workers[worker] != NULL && host->workers[worker]->retry)
+            carom__host_catch_up(host, host->workers[worker]);
+    }
 }
 
 void carom__host_tell(struct carom_host *host, struct carom__peer *worker, uint32_t lane)
@@ -137,16 +184,5 @@ void carom__host_tell_all(struct carom_host *host, uint32_t lane)
     for (uint32_t worker = 0; worker < host->max_workers; worker++) {
         if (host->workers[worker] != NULL)
             carom__host_tell(host, host->workers[worker], lane);
-    }
-}
-
-void carom__host_recover(struct carom_host *host, uint32_t owner)
-{
-    for (uint32_t lane = 0; lane < host->max_clients; lane++) {
-        if (host->clients[lane] == NULL)
-            continue;
-        carom__lane_recover(&host->clients[lane]->lane->lane, owner);
-        /* it may have died between clearing this bit and looking at the lane again */
-        carom__bell_set_ready(host->bell, lane);
     }
 }

@@ -1,492 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * host_peers.c - who comes, who is let in, and what happens when somebody is gone.
+ * host_peers.c - who is there: what peers say after their welcome, and what happens when somebody
+ * is gone.
  *
  * A peer is gone when the kernel says so: its pidfd is readable (the process has ended, reaped or
- * not) or its socket has hung up. Never because time has passed: a stopped process is not dead. */
-#include "error.h"
+ * not) or its socket has hung up. Never because time has passed: a stopped process is not dead. A
+ * worker is gone when it has said goodbye or its process has ended: without a goodbye a hang-up may
+ * be a handler that closed every descriptor, in a process that goes on writing to its lanes. */
 #include "host.h"
-#include "segment.h"
-#include "wait.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define GREETING_MOST 64u
-#define GREETING_NS INT64_C(5000000000)
+/** Messages that are read of a worker that has hung up: more than its socket can hold. */
+#define LAST_WORDS 1024
 
-/* ---------------------------------------------------------------- refusing */
-
-static void send_refusal(int socket, int error, const char *reason)
+/* A worker that cannot be told of new lanes any more does not make the service ready, nor does a
+ * stand-in. */
+static bool counts(const struct carom__peer *worker)
 {
-    struct carom__refused message = {.error = error};
-    carom__header_set(&message.header, CAROM__REFUSED, sizeof message);
-    snprintf(message.reason, sizeof message.reason, "%s", reason);
-    carom__send(socket, &message, sizeof message, NULL, 0, false);
+    return worker != NULL && !worker->stand_in && worker->socket >= 0;
 }
 
-/* Tells the peer why (the sentence of the carom__fail before) and hangs up. */
-static void refuse(struct carom_host *host, struct carom__peer *peer, int error)
-{
-    send_refusal(peer->socket, error, carom_error_detail());
-    carom__host_bury(host, peer);
-}
-
-static bool is_allowed(const struct carom_host *host, uid_t uid)
-{
-    if (uid == geteuid())
-        return true;
-    for (size_t i = 0; i < host->allowed_uid_count; i++) {
-        if (host->allowed_uids[i] == uid)
-            return true;
-    }
-    return false;
-}
-
-/* ---------------------------------------------------------------- accepting */
-
-static int check_credentials(const struct carom_host *host, int socket, struct ucred *credentials)
-{
-    socklen_t length = sizeof *credentials;
-    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, credentials, &length) != 0)
-        return carom__fail_errno(-errno, "cannot read who connects");
-    if (is_allowed(host, credentials->uid))
-        return 0;
-    return carom__fail(-EACCES,
-                       "uid %u is not allowed to use service '%s': its host runs as uid %u; let it "
-                       "allow yours (allowed_uids)",
-                       (unsigned)credentials->uid, host->name, (unsigned)geteuid());
-}
-
-static struct carom__peer *new_peer(int socket, const struct ucred *credentials)
-{
-    struct carom__peer *peer = calloc(1, sizeof *peer);
-    if (peer == NULL)
-        return NULL;
-    peer->socket = socket;
-    peer->pidfd = -1;
-    peer->pid = credentials->pid;
-    peer->uid = credentials->uid;
-    peer->connected_ns = carom__now_ns();
-    return peer;
-}
-
-static int welcome_stranger(struct carom_host *host, int socket)
-{
-    struct ucred credentials;
-    int rc = check_credentials(host, socket, &credentials);
-    if (rc < 0)
-        return rc;
-    struct carom__peer *peer = new_peer(socket, &credentials);
-    if (peer == NULL)
-        return carom__fail(-ENOMEM, "the host has no memory for another peer");
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = peer};
-    if (epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, socket, &event) != 0) {
-        free(peer);
-        return carom__fail_errno(-errno, "the host cannot watch another peer");
-    }
-    peer->next = host->peers;
-    host->peers = peer;
-    host->greeting++;
-    return 0;
-}
-
-static void greet(struct carom_host *host, int socket)
-{
-    int rc = welcome_stranger(host, socket);
-    if (rc == 0)
-        return;
-    send_refusal(socket, rc, carom_error_detail());
-    close(socket);
-}
-
-/* Descriptors have run out: gives up the reserve so that the peer at least learns why. */
-static void refuse_for_lack_of_fds(struct carom_host *host)
-{
-    close(host->reserve_fd);
-    int socket = accept4(host->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (socket >= 0) {
-        send_refusal(socket, -EMFILE, "the host has too many open files: raise its ulimit -n");
-        close(socket);
-    }
-    host->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
-/* While too many are silent the others wait in the socket's queue. */
-static void listen_or_not(struct carom_host *host)
-{
-    bool wanted = host->greeting < GREETING_MOST;
-    if (wanted == host->listening)
-        return;
-    struct epoll_event event = {.events = wanted ? EPOLLIN : 0, .data.ptr = &host->listen_fd};
-    epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, host->listen_fd, &event);
-    host->listening = wanted;
-}
-
-/* The peer has said its first word, or will not any more. */
-static void is_greeted(struct carom_host *host, struct carom__peer *peer)
-{
-    if (peer->greeted)
-        return;
-    peer->greeted = true;
-    host->greeting--;
-    listen_or_not(host);
-}
-
-void carom__host_accept(struct carom_host *host)
-{
-    while (host->greeting < GREETING_MOST) {
-        int socket = accept4(host->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (socket >= 0) {
-            greet(host, socket);
-        } else if (errno == EMFILE || errno == ENFILE) {
-            refuse_for_lack_of_fds(host);
-            return;
-        } else if (errno != EINTR && errno != ECONNABORTED) {
-            return;
-        }
-    }
-    listen_or_not(host);
-}
-
-/* ---------------------------------------------------------------- HELLO */
-
-static int check_hello(const struct carom__hello *hello, int length)
-{
-    size_t names = 0;
-    if (length == -EMFILE)
-        return carom__fail(length, "the host has too many open files: raise its ulimit -n");
-    if (length < (int)sizeof hello->header)
-        return carom__fail(-EPROTO, "this is a carom service: what you sent is not a HELLO");
-    if (hello->header.type != CAROM__HELLO)
-        return carom__fail(-EPROTO, "the first message must be HELLO, not type %u",
-                           hello->header.type);
-    if (hello->header.protocol != CAROM__PROTOCOL)
-        return carom__fail(-EPROTO,
-                           "the peer speaks protocol %u, this host (carom %s) protocol %u: use "
-                           "the same release of carom on both sides",
-                           hello->header.protocol, carom_version(), CAROM__PROTOCOL);
-    if (length < (int)sizeof *hello)
-        return carom__fail(-EPROTO, "HELLO is cut off: %d of %zu bytes", length, sizeof *hello);
-    if (hello->layout_hash != carom__layout_hash())
-        return carom__fail(-EPROTO,
-                           "the peer was built with another memory layout than this host (carom "
-                           "%s): use the same release of carom on both sides",
-                           carom_version());
-    if (hello->role == CAROM__WORKER && hello->method_count <= CAROM__MAX_METHODS)
-        names = hello->method_count * sizeof(struct carom__method_entry);
-    if ((size_t)length != sizeof *hello + names)
-        return carom__fail(-EPROTO, "HELLO has %d bytes instead of %zu", length,
-                           sizeof *hello + names);
-    return 0;
-}
-
-static int watch_pidfd(struct carom_host *host, struct carom__peer *peer, int pidfd)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-    event.data.ptr = (void *)((uintptr_t)peer | CAROM__PIDFD_TAG);
-    peer->pidfd = pidfd;
-    if (epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, pidfd, &event) == 0)
-        return 0;
-    return carom__fail(-EPROTO, "the first descriptor handed over is not a pidfd");
-}
-
-static void enter(struct carom__peer_entry *entry, const struct carom__peer *peer)
-{
-    /* relaxed: published by `present` */
-    atomic_store_explicit(&entry->pid, peer->pid, memory_order_relaxed);
-    atomic_store_explicit(&entry->uid, peer->uid, memory_order_relaxed);
-    atomic_store_explicit(&entry->epoch, peer->owner >> 16, memory_order_relaxed);
-    atomic_store_explicit(&entry->joined_ns, peer->connected_ns, memory_order_relaxed);
-    /* release: publishes the entry; pairs with the observer's acquire */
-    atomic_store_explicit(&entry->present, 1, memory_order_release);
-}
-
-static void leave(struct carom__peer_entry *entry)
-{
-    /* release: observers that still see the entry see whole fields */
-    atomic_store_explicit(&entry->present, 0, memory_order_release);
-}
-
-static void count_peers(struct carom_host *host)
+void carom__host_count(struct carom_host *host)
 {
     uint32_t workers = 0, clients = 0;
     for (uint32_t i = 0; i < host->max_workers; i++)
-        workers += host->workers[i] != NULL;
+        workers += counts(host->workers[i]);
     for (uint32_t i = 0; i < host->max_clients; i++)
         clients += host->clients[i] != NULL;
     struct carom__directory *directory = host->directory;
     /* relaxed: published by the change that follows (carom__host_changed) */
     atomic_store_explicit(&directory->worker_count, workers, memory_order_relaxed);
     atomic_store_explicit(&directory->client_count, clients, memory_order_relaxed);
-    if (atomic_load_explicit(&directory->state, memory_order_relaxed) != CAROM_STOPPING)
+    if (!host->described &&
+        /* relaxed: only the host writes it */
+        atomic_load_explicit(&directory->state, memory_order_relaxed) != CAROM_STOPPING)
+        /* release: the methods of the worker that makes it READY are there; pairs with the acquire
+         * of a client that waits for its first worker */
         atomic_store_explicit(&directory->state, workers > 0 ? CAROM_READY : CAROM_STARTING,
-                              memory_order_relaxed); /* as above */
+                              memory_order_release);
     carom__host_changed(host);
-}
-
-static int send_welcome(const struct carom_host *host, const struct carom__peer *peer,
-                        const int *fds, uint32_t count)
-{
-    struct carom__welcome message = {
-        .id = peer->id, .epoch = peer->owner >> 16, .has_pidfd = host->pidfd >= 0};
-    int all[CAROM__MESSAGE_FDS];
-    memcpy(all, fds, count * sizeof fds[0]);
-    if (message.has_pidfd)
-        all[count++] = host->pidfd;
-    carom__header_set(&message.header, CAROM__WELCOME, sizeof message);
-    int rc = carom__send(peer->socket, &message, sizeof message, all, count, false);
-    return rc < 0 ? carom__fail_errno(rc, "the host cannot send its welcome") : 0;
-}
-
-/* ---- client */
-
-static int check_wishes(const struct carom_host *host, const struct carom__geometry *geometry)
-{
-    if (carom__geometry_check(geometry) < 0)
-        return carom__fail(-EPROTO, "the geometry in HELLO is not valid");
-    if (geometry->slots > host->max_slots)
-        return carom__fail(-EINVAL, "%u slots asked, this service allows %u: ask for fewer",
-                           geometry->slots, host->max_slots);
-    if (geometry->request_block_bytes > host->max_block_bytes ||
-        geometry->reply_block_bytes > host->max_block_bytes)
-        return carom__fail(-EINVAL, "blocks of %llu and %llu bytes asked, this service allows %llu",
-                           (unsigned long long)geometry->request_block_bytes,
-                           (unsigned long long)geometry->reply_block_bytes,
-                           (unsigned long long)host->max_block_bytes);
-    return 0;
-}
-
-static int check_requests(const struct carom__peer *peer, const struct carom__geometry *geometry,
-                          int fd)
-{
-    int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
-    if (flags < 0 || (flags & O_ACCMODE) != O_RDONLY)
-        return carom__fail(-EPROTO, "HELLO must bring the requests as a read-only descriptor");
-    return carom__segment_check(fd,
-                                carom__blocks_bytes(geometry->slots, geometry->request_block_bytes),
-                                peer->uid == geteuid());
-}
-
-static int find_free(struct carom__peer *const *table, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (table[i] == NULL)
-            return (int)i;
-    }
-    return -1;
-}
-
-static int welcome_client(struct carom_host *host, struct carom__peer *peer)
-{
-    int replies_ro = carom__segment_read_only(peer->lane->replies_fd);
-    if (replies_ro < 0)
-        return replies_ro;
-    int fds[] = {peer->lane->control_fd, replies_ro, host->bell_fd, host->directory_ro_fd};
-    int rc = send_welcome(host, peer, fds, 4);
-    close(replies_ro);
-    return rc;
-}
-
-static int admit_client(struct carom_host *host, struct carom__peer *peer,
-                        const struct carom__hello *hello, struct carom__fds *fds)
-{
-    struct carom__geometry geometry = hello->geometry;
-    int requests_fd = carom__take_fd(fds, hello->has_pidfd ? 1 : 0);
-    int id = find_free(host->clients, host->max_clients);
-    int rc = check_wishes(host, &geometry);
-    if (rc == 0)
-        rc = check_requests(peer, &geometry, requests_fd);
-    if (rc == 0 && id < 0)
-        rc = carom__fail(-ENOSPC, "the service has its %u clients already", host->max_clients);
-    if (rc < 0) {
-        if (requests_fd >= 0)
-            close(requests_fd);
-        return rc;
-    }
-    rc = carom__host_lane_open(peer, &geometry, requests_fd);
-    if (rc < 0)
-        return rc;
-    peer->role = CAROM__CLIENT;
-    peer->id = (uint32_t)id;
-    host->clients[id] = peer;
-    enter(&host->directory->lanes[id], peer);
-    carom__host_tell_all(host,
-                         peer->id); /* before WELCOME: workers know the lane when calls come */
-    count_peers(host);
-    return welcome_client(host, peer);
-}
-
-/* ---- worker */
-
-static bool is_name(const struct carom__method_entry *entry)
-{
-    return entry->name[0] != '\0' && memchr(entry->name, '\0', sizeof entry->name) != NULL;
-}
-
-static bool is_entered(const struct carom__directory *directory, uint32_t count,
-                       const struct carom__method_entry *entry)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (strcmp(directory->methods[i].name, entry->name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* All or none: the names are checked before the first is entered. */
-static int enter_methods(struct carom_host *host, const struct carom__hello *hello)
-{
-    const struct carom__method_entry *entries = (const void *)(hello + 1);
-    struct carom__directory *directory = host->directory;
-    /* relaxed: only the host writes it */
-    uint32_t count = atomic_load_explicit(&directory->method_count, memory_order_relaxed);
-    uint32_t fresh = 0;
-    for (uint32_t i = 0; i < hello->method_count; i++) {
-        if (!is_name(&entries[i]))
-            return carom__fail(-EPROTO, "a method name in HELLO is not valid");
-        fresh += !is_entered(directory, count, &entries[i]);
-    }
-    if (count + fresh > CAROM__MAX_METHODS)
-        return carom__fail(-ENOSPC,
-                           "the service has room for %u methods; %u more than that are asked",
-                           CAROM__MAX_METHODS, count + fresh - CAROM__MAX_METHODS);
-    for (uint32_t i = 0; i < hello->method_count; i++) {
-        if (!is_entered(directory, count, &entries[i]))
-            directory->methods[count++] = entries[i];
-    }
-    /* release: the names are complete before the count covers them */
-    atomic_store_explicit(&directory->method_count, count, memory_order_release);
-    return 0;
-}
-
-static uint32_t next_epoch(struct carom_host *host, uint32_t worker)
-{
-    host->epochs[worker] = host->epochs[worker] >= 0xfffe ? 1 : host->epochs[worker] + 1;
-    return host->epochs[worker];
-}
-
-static int admit_worker(struct carom_host *host, struct carom__peer *peer,
-                        const struct carom__hello *hello)
-{
-    int id = find_free(host->workers, host->max_workers);
-    if (id < 0)
-        return carom__fail(-ENOSPC, "the service has its %u workers already", host->max_workers);
-    int rc = enter_methods(host, hello);
-    if (rc < 0)
-        return rc;
-    peer->role = CAROM__WORKER;
-    peer->id = (uint32_t)id;
-    peer->owner = carom__owner(peer->id, next_epoch(host, peer->id));
-    host->workers[id] = peer;
-    memset(&host->statistics->workers[id], 0, sizeof host->statistics->workers[id]);
-    enter(&host->directory->workers[id], peer);
-    count_peers(host); /* before WELCOME: who has joined finds itself counted */
-    int fds[] = {host->bell_fd, host->directory_ro_fd, host->statistics_fd};
-    rc = send_welcome(host, peer, fds, 3);
-    if (rc < 0)
-        return rc;
-    for (uint32_t lane = 0; lane < host->max_clients; lane++) {
-        if (host->clients[lane] != NULL)
-            peer->news[lane / 64] |= UINT64_C(1) << (lane % 64);
-    }
-    carom__host_flush(host, peer);
-    /* The worker may have looked at its socket, and gone to sleep, before the lanes were there. */
-    carom__host_changed(host);
-    carom__bell_wake_worker(host->bell, peer->id);
-    return 0;
-}
-
-static int admit_observer(struct carom_host *host, struct carom__peer *peer)
-{
-    int fds[] = {host->directory_ro_fd, host->statistics_ro_fd};
-    peer->role = CAROM__OBSERVER;
-    return send_welcome(host, peer, fds, 2);
-}
-
-static int admit(struct carom_host *host, struct carom__peer *peer,
-                 const struct carom__hello *hello, struct carom__fds *fds)
-{
-    switch (hello->role) {
-    case CAROM__CLIENT:
-        return admit_client(host, peer, hello, fds);
-    case CAROM__WORKER:
-        return admit_worker(host, peer, hello);
-    case CAROM__OBSERVER:
-        return admit_observer(host, peer);
-    default:
-        return carom__fail(-EPROTO, "role %u is unknown", hello->role);
-    }
-}
-
-static void receive_hello(struct carom_host *host, struct carom__peer *peer)
-{
-    const struct carom__hello *hello = &host->message.hello;
-    struct carom__fds fds;
-    int length = carom__receive(peer->socket, &host->message, sizeof host->message, &fds, false);
-    if (length == -EAGAIN)
-        return;
-    if (length == -ECONNRESET) {
-        carom__host_bury(host, peer);
-        return;
-    }
-    int rc = check_hello(hello, length);
-    if (rc == 0 && hello->has_pidfd)
-        rc = watch_pidfd(host, peer, carom__take_fd(&fds, 0));
-    if (rc == 0)
-        rc = admit(host, peer, hello, &fds);
-    carom__close_fds(&fds);
-    is_greeted(host, peer);
-    if (rc < 0)
-        refuse(host, peer, rc);
-}
-
-/* ---------------------------------------------------------------- later messages */
-
-static void receive_from_worker(struct carom_host *host, struct carom__peer *peer)
-{
-    struct carom__poisoned message;
-    struct carom__fds fds;
-    int length = carom__receive(peer->socket, &message, sizeof message, &fds, false);
-    carom__close_fds(&fds);
-    if (length == -EAGAIN)
-        return;
-    if (!carom__is_message(&message, length, CAROM__POISONED, sizeof message)) {
-        carom__host_bury(host, peer); /* hung up, or not a worker of ours */
-        return;
-    }
-    if (message.lane < host->max_clients && host->clients[message.lane] != NULL)
-        carom__host_bury(host, host->clients[message.lane]);
-}
-
-void carom__host_serve(struct carom_host *host, struct carom__peer *peer, uint32_t events)
-{
-    if (events & (EPOLLHUP | EPOLLERR)) {
-        carom__host_bury(host, peer);
-        return;
-    }
-    if (events & EPOLLOUT && peer->role == CAROM__WORKER) {
-        carom__host_flush(host, peer);
-        carom__host_changed(host);
-        carom__bell_wake_worker(host->bell, peer->id);
-    }
-    if (!(events & EPOLLIN))
-        return;
-    if (peer->role == 0)
-        receive_hello(host, peer);
-    else if (peer->role == CAROM__WORKER)
-        receive_from_worker(host, peer);
-    else
-        carom__host_bury(host, peer); /* clients and observers have nothing to say */
 }
 
 /* ---------------------------------------------------------------- burying */
+
+static void leave(struct carom__peer_entry *entry)
+{
+    /* release: observers that still see the entry see whole fields */
+    atomic_store_explicit(&entry->present, 0, memory_order_release);
+}
 
 static void bury_client(struct carom_host *host, struct carom__peer *peer)
 {
@@ -496,7 +61,7 @@ static void bury_client(struct carom_host *host, struct carom__peer *peer)
     carom__host_tell_all(host, peer->id);
     carom__lane_disown(&peer->lane->lane);
     carom__host_lane_close(peer, true);
-    count_peers(host);
+    carom__host_count(host);
 }
 
 static void bury_worker(struct carom_host *host, struct carom__peer *peer)
@@ -504,8 +69,8 @@ static void bury_worker(struct carom_host *host, struct carom__peer *peer)
     host->workers[peer->id] = NULL;
     leave(&host->directory->workers[peer->id]);
     carom__bell_forget_worker(host->bell, peer->id);
-    carom__host_recover(host, peer->owner);
-    count_peers(host);
+    carom__host_recover(host, peer);
+    carom__host_count(host);
 }
 
 /* Out of epoll explicitly: a child that the host's process forked may hold the same open file, and
@@ -524,25 +89,108 @@ void carom__host_bury(struct carom_host *host, struct carom__peer *peer)
         return;
     peer->gone = true;
     unwatch(host, peer->socket);
-    unwatch(host, peer->pidfd);
-    is_greeted(host, peer);
+    carom__host_greeted(host, peer);
     if (peer->role == CAROM__CLIENT)
         bury_client(host, peer);
     else if (peer->role == CAROM__WORKER)
-        bury_worker(host, peer);
+        bury_worker(host, peer); /* reads through the pidfd how it ended */
+    unwatch(host, peer->pidfd);
     /* once for all: it may have taken a wake-up with it, and there is news */
     carom__host_wake_workers(host);
 }
 
-void carom__host_expire(struct carom_host *host)
+/* ---------------------------------------------------------------- hanging up */
+
+/* A worker's socket is of no use any more. Its calls end when the kernel shows that it cannot write
+ * to its lanes any more; until then only the socket is put away. */
+static void hang_up(struct carom_host *host, struct carom__peer *worker)
 {
-    int64_t now_ns = carom__now_ns();
-    for (struct carom__peer *peer = host->peers; host->greeting > 0 && peer != NULL;
-         peer = peer->next) {
-        if (peer->greeted || peer->gone || now_ns - peer->connected_ns < GREETING_NS)
-            continue;
-        refuse(host, peer, carom__fail(-ETIMEDOUT, "no HELLO came within 5 seconds"));
+    if (worker->pidfd < 0 || carom__host_is_dead(worker)) {
+        carom__host_bury(host, worker);
+        return;
     }
+    unwatch(host, worker->socket);
+    worker->socket = -1;
+    worker->retry = false;
+    carom__host_count(host);
+    carom__bell_wake_worker(host->bell, worker->id); /* so that it finds out, and ends */
+}
+
+static void bury_poisoned(struct carom_host *host, uint32_t lane)
+{
+    struct carom__peer *client = lane < host->max_clients ? host->clients[lane] : NULL;
+    char id[CAROM__NUMBER_BYTES], pid[CAROM__NUMBER_BYTES];
+    if (client == NULL)
+        return;
+    const char *event[] = {"poisoned", carom__field(id, lane), carom__field(pid, client->pid)};
+    carom__host_bury(host, client);
+    carom__host_event(host, event, 3);
+}
+
+/* ---------------------------------------------------------------- messages */
+
+/* Takes one message. 0, -EAGAIN there is none, or another error: there will be none. */
+static int hear_worker(struct carom_host *host, struct carom__peer *worker)
+{
+    struct carom__poisoned message;
+    struct carom__fds fds;
+    int length = carom__receive(worker->socket, &message, sizeof message, &fds, false);
+    carom__close_fds(&fds);
+    if (length < 0)
+        return length;
+    if (carom__is_message(&message, length, CAROM__POISONED, sizeof message)) {
+        bury_poisoned(host, message.lane);
+        return 0;
+    }
+    if (!carom__is_message(&message, length, CAROM__LEAVE, sizeof message.header))
+        return -EPROTO;
+    worker->said_goodbye = true;
+    carom__host_bury(host, worker);
+    return 0;
+}
+
+/* What a worker said before it hung up. A socket that was closed with our messages unread says
+ * ECONNRESET first, then what is in it. */
+static void hear_last_words(struct carom_host *host, struct carom__peer *worker)
+{
+    int errors = 0;
+    for (int i = 0; i < LAST_WORDS && errors < 2 && !worker->gone; i++)
+        errors += hear_worker(host, worker) < 0;
+}
+
+static void serve_worker(struct carom_host *host, struct carom__peer *worker, uint32_t events)
+{
+    if (events & (EPOLLHUP | EPOLLERR)) {
+        hear_last_words(host, worker);
+        if (!worker->gone)
+            hang_up(host, worker);
+        return;
+    }
+    if (events & EPOLLOUT)
+        carom__host_catch_up(host, worker);
+    if (!(events & EPOLLIN))
+        return;
+    int rc = hear_worker(host, worker);
+    if (rc < 0 && rc != -EAGAIN) /* hung up, or not a worker of ours */
+        hang_up(host, worker);
+}
+
+void carom__host_serve(struct carom_host *host, struct carom__peer *peer, uint32_t events)
+{
+    bool hung_up = events & (EPOLLHUP | EPOLLERR);
+    if (peer->role == CAROM__WORKER && peer->socket >= 0)
+        serve_worker(host, peer, events);
+    else if (!hung_up && events & EPOLLIN && peer->role == 0)
+        carom__host_admit(host, peer);
+    else if (hung_up || (events & EPOLLIN && peer->socket >= 0))
+        carom__host_bury(host, peer); /* clients and observers have nothing to say */
+}
+
+void carom__host_end(struct carom_host *host, struct carom__peer *peer)
+{
+    if (peer->role == CAROM__WORKER && peer->socket >= 0)
+        hear_last_words(host, peer);
+    carom__host_bury(host, peer);
 }
 
 void carom__host_sweep(struct carom_host *host)

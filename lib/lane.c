@@ -50,7 +50,7 @@ void carom__lane_view(struct carom__lane *lane, void *control,
 static bool is_live(const struct carom__lane *lane, uint64_t cell)
 {
     uint32_t slot = carom__cell_slot(cell) & (lane->geometry.slots - 1);
-    /* relaxed: only compared, in the process that made the call */
+    /* relaxed: only compared */
     uint64_t state = atomic_load_explicit(&lane->slots[slot].state, memory_order_relaxed);
     return carom__state_phase(state) == CAROM__SUBMITTED &&
            carom__state_generation(state) == carom__cell_generation(cell);
@@ -300,21 +300,44 @@ void carom__lane_disown(struct carom__lane *lane)
     }
 }
 
-static bool fail_if_owned(struct carom__slot *slot, uint32_t owner)
+static bool is_run_by(uint64_t state, uint32_t owner)
 {
-    uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire); /* as claimed */
-    if (carom__state_phase(state) != CAROM__RUNNING || carom__state_owner(state) != owner)
+    return carom__state_phase(state) == CAROM__RUNNING && carom__state_owner(state) == owner;
+}
+
+bool carom__lane_find_running(const struct carom__lane *lane, uint32_t owner, uint32_t *slot)
+{
+    while (*slot < lane->geometry.slots && !is_run_by(carom__lane_state(lane, *slot), owner))
+        (*slot)++;
+    return *slot < lane->geometry.slots;
+}
+
+uint32_t carom__lane_count_death(struct carom__lane *lane, uint32_t slot)
+{
+    _Atomic uint32_t *deaths = &lane->slots[slot].deaths;
+    /* relaxed: published by DONE; while the call runs nobody else writes it, or harms itself */
+    uint32_t before = atomic_load_explicit(deaths, memory_order_relaxed);
+    uint32_t after = before == UINT32_MAX ? before : before + 1;
+    atomic_store_explicit(deaths, after, memory_order_relaxed); /* as above */
+    return after;
+}
+
+bool carom__lane_fail(struct carom__lane *lane, uint32_t index, uint32_t owner, int32_t status,
+                      uint64_t reply_bytes)
+{
+    struct carom__slot *slot = &lane->slots[index];
+    if (!is_run_by(carom__lane_state(lane, index), owner))
         return false;
     /* relaxed: published by DONE. The owner is dead: nobody else writes these two */
-    atomic_store_explicit(&slot->reply_bytes, 0, memory_order_relaxed);
-    atomic_store_explicit(&slot->status, CAROM_UNAVAILABLE, memory_order_relaxed);
-    /* release: publishes the status. Only flags can change meanwhile, and xor keeps them */
+    atomic_store_explicit(&slot->reply_bytes, reply_bytes, memory_order_relaxed);
+    atomic_store_explicit(&slot->status, status, memory_order_relaxed);
+    /* release: publishes the record. Only flags can change meanwhile, and xor keeps them */
     atomic_fetch_xor_explicit(&slot->state, CAROM__RUNNING ^ CAROM__DONE, memory_order_release);
     return true;
 }
 
 /* Repeats what the dead may have left undone for a call that is DONE. */
-static void repeat_wakes(struct carom__lane *lane, uint32_t index)
+static void repeat_wake(struct carom__lane *lane, uint32_t index)
 {
     uint64_t state = carom__lane_state(lane, index);
     if (carom__state_phase(state) != CAROM__DONE)
@@ -325,15 +348,35 @@ static void repeat_wakes(struct carom__lane *lane, uint32_t index)
         carom__lane_notify(lane, index);
 }
 
-uint32_t carom__lane_recover(struct carom__lane *lane, uint32_t owner)
+void carom__lane_repeat_wakes(struct carom__lane *lane)
 {
-    uint32_t failed = 0;
-    for (uint32_t index = 0; index < lane->geometry.slots; index++) {
-        failed += fail_if_owned(&lane->slots[index], owner);
-        repeat_wakes(lane, index);
-    }
+    for (uint32_t index = 0; index < lane->geometry.slots; index++)
+        repeat_wake(lane, index);
     carom__lane_ring_event(lane);
     /* The dead may have taken the sleepers' bit and died before it woke them. */
     carom__futex_wake(&lane->control->event, INT_MAX);
-    return failed;
+}
+
+/* ---------------------------------------------------------------- what waits */
+
+uint32_t carom__lane_count_waiting(const struct carom__lane *lane)
+{
+    uint32_t waiting = 0;
+    for (uint32_t index = 0; index < lane->geometry.slots; index++)
+        waiting += carom__state_phase(carom__lane_state(lane, index)) == CAROM__SUBMITTED;
+    return waiting;
+}
+
+uint64_t carom__lane_first_waiting(const struct carom__lane *lane)
+{
+    uint64_t head, cell;
+    if (!carom__ring_peek(&lane->ring, &head, &cell))
+        return 0;
+    for (uint32_t step = 0; step < lane->geometry.ring_cells; step++) {
+        if (!carom__ring_read(&lane->ring, head + step, &cell))
+            return 0;
+        if (is_live(lane, cell))
+            return cell;
+    }
+    return 0;
 }

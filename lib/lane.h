@@ -216,9 +216,31 @@ void carom__lane_ring_event(struct carom__lane *lane);
  *  cancelled. */
 void carom__lane_disown(struct carom__lane *lane);
 
-/** After the death of a worker: ends every call that it ran with CAROM_UNAVAILABLE. Repeats the
- *  wakes it may have owed: of every DONE call whose client sleeps. Idempotent; may be killed
- *  half-way and run again. Returns how many calls were ended. */
-uint32_t carom__lane_recover(struct carom__lane *lane, uint32_t owner);
+/* After the death of a worker, in this order: the calls that it ran are found and failed one by
+ * one, then the wakes that it may have owed are repeated. All of it may be interrupted anywhere and
+ * run again: a call that has been failed is not found a second time. */
+
+/** Finds a call that `owner` runs, in the slots from *slot on. False: there is none. */
+bool carom__lane_find_running(const struct carom__lane *lane, uint32_t owner, uint32_t *slot);
+
+/** One more worker has died of this request. Returns how many that makes, UINT32_MAX at most. */
+uint32_t carom__lane_count_death(struct carom__lane *lane, uint32_t slot);
+
+/** Ends a call that a dead worker ran: RUNNING -> DONE. The reply block holds reply_bytes of record
+ *  already. False: it is not a call of this owner that runs. */
+bool carom__lane_fail(struct carom__lane *lane, uint32_t slot, uint32_t owner, int32_t status,
+                      uint64_t reply_bytes);
+
+/** Wakes the client of every DONE call that sleeps, sets the completion bits of those that want
+ *  one, and rings the event word. */
+void carom__lane_repeat_wakes(struct carom__lane *lane);
+
+/* ---- what waits */
+
+/** Calls that no worker has claimed. */
+uint32_t carom__lane_count_waiting(const struct carom__lane *lane);
+
+/** The cell of the first call in the ring that no worker has claimed; 0 when there is none. */
+uint64_t carom__lane_first_waiting(const struct carom__lane *lane);
 
 #endif

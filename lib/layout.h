@@ -40,6 +40,7 @@
 #define CAROM__METHOD_NAME_BYTES 104u
 #define CAROM__SERVICE_NAME_BYTES 64u
 #define CAROM__HISTOGRAM_BUCKETS 160u
+#define CAROM__DESCRIPTION_BYTES 16384u
 
 /** Submit ring cells per slot. Two would do for live calls alone; four keep room for the cells of
  *  cancelled calls and let the producer look at the consumers' cursor rarely. */
@@ -147,7 +148,8 @@ struct carom__slot {
     _Atomic uint64_t reply_bytes;                       /* w worker, host; r client */
     _Atomic uint32_t method;                            /* w client; r worker */
     _Atomic int32_t status;                             /* w worker, host; r client */
-    uint8_t reserved_hot[24];
+    _Atomic uint32_t deaths; /* of workers that ran this request; w host, client resets; r both */
+    uint8_t reserved_hot[20];
     /* cold line: W3C trace context and timings will live here */
     uint8_t reserved_cold[64];
 };
@@ -158,6 +160,7 @@ static_assert(offsetof(struct carom__slot, request_bytes) == 16, "slot.request_b
 static_assert(offsetof(struct carom__slot, reply_bytes) == 24, "slot.reply_bytes");
 static_assert(offsetof(struct carom__slot, method) == 32, "slot.method");
 static_assert(offsetof(struct carom__slot, status) == 36, "slot.status");
+static_assert(offsetof(struct carom__slot, deaths) == 40, "slot.deaths");
 
 /** Start of the lane control object; ring cells and slots follow (carom__cells_offset,
  *  carom__slots_offset). */
@@ -228,6 +231,11 @@ static inline uint64_t carom__block_offset(uint32_t slot, uint64_t block_bytes)
            (uint64_t)(slot % CAROM__BLOCK_COLOURS) * CAROM__BLOCK_ALIGN;
 }
 
+/** What is mapped ahead of the first call: of lane control, and of the block of slot 0, which a new
+ *  client uses first. */
+#define CAROM__PREFAULT_CONTROL_BYTES (UINT64_C(64) << 10)
+#define CAROM__PREFAULT_BLOCK_BYTES UINT64_C(4096)
+
 /** Size of the object that holds the blocks of all slots. */
 static inline uint64_t carom__blocks_bytes(uint32_t slots, uint64_t block_bytes)
 {
@@ -258,10 +266,17 @@ static_assert(offsetof(struct carom__bell, parks) == 256, "bell.parks");
 
 struct carom__method_entry {
     char name[CAROM__METHOD_NAME_BYTES]; /* complete before method_count covers it */
+    _Atomic uint32_t flags;              /* CAROM_IDEMPOTENT, as the latest worker said */
+    uint32_t reserved;
 };
+static_assert(sizeof(struct carom__method_entry) == 112, "method_entry travels in HELLO");
+
+/** A peer's entry is valid, or it is that of a worker that tools do not count. */
+#define CAROM__PRESENT 1u
+#define CAROM__PRESENT_STAND_IN 2u
 
 struct carom__peer_entry {
-    _Atomic uint32_t present; /* 0, or 1 when the fields below are valid */
+    _Atomic uint32_t present; /* 0, or CAROM__PRESENT* when the fields below are valid */
     _Atomic int32_t pid;
     _Atomic uint32_t uid;
     _Atomic uint32_t epoch; /* workers: half of the owner in state words */
@@ -286,20 +301,27 @@ struct carom__directory {
     struct carom__method_entry methods[CAROM__MAX_METHODS];
     struct carom__peer_entry workers[CAROM__MAX_WORKERS];
     struct carom__peer_entry lanes[CAROM__MAX_LANES];
+    /* For tools, a sequence lock: odd while the host writes. Words: every access is atomic. */
+    _Alignas(CAROM__LINE_BYTES) _Atomic uint32_t description_version;
+    _Atomic uint32_t description_bytes;
+    _Atomic uint64_t description[CAROM__DESCRIPTION_BYTES / 8];
 };
 static_assert(offsetof(struct carom__directory, service) == 128, "directory.service");
 static_assert(offsetof(struct carom__directory, methods) == 256, "directory.methods");
 
 /* ------------------------------------------------------------------ statistics */
 
-/** One worker's record: that worker alone writes it, with relaxed stores. Observers may see the
- *  fields of different moments. */
+/** One worker's record: that worker alone writes it, with relaxed stores but for `running`, which
+ *  publishes its time. Observers may see the fields of different moments. */
 struct carom__worker_stats {
     _Alignas(CAROM__LINE_BYTES) _Atomic uint64_t calls;
     _Atomic uint64_t errors;
     _Atomic uint64_t expired;
     _Atomic uint64_t busy_ns;
-    uint8_t reserved[96];
+    _Atomic uint32_t running; /* id of the method of the call it runs + 1; 0 none */
+    uint32_t reserved0;
+    _Atomic int64_t running_since_ns; /* when that was claimed; of the clock's last tick */
+    uint8_t reserved[80];
     _Atomic uint64_t histogram[CAROM__HISTOGRAM_BUCKETS]; /* of claim to reply; see stats.h */
 };
 static_assert(offsetof(struct carom__worker_stats, histogram) == 128, "stats.histogram");
@@ -332,6 +354,7 @@ static inline uint64_t carom__layout_hash(void)
         CAROM__WAITER | CAROM__CANCEL | CAROM__ABANDONED | CAROM__NOTIFY,
         sizeof(struct carom__slot),
         offsetof(struct carom__slot, method),
+        offsetof(struct carom__slot, deaths),
         sizeof(struct carom__lane_control),
         offsetof(struct carom__lane_control, completed),
         sizeof(struct carom__bell),
@@ -339,7 +362,9 @@ static inline uint64_t carom__layout_hash(void)
         sizeof(struct carom__directory),
         offsetof(struct carom__directory, methods),
         offsetof(struct carom__directory, lanes),
+        offsetof(struct carom__directory, description),
         sizeof(struct carom__worker_stats),
+        offsetof(struct carom__worker_stats, running_since_ns),
     };
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)

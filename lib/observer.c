@@ -8,6 +8,7 @@
 #include "stats.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -91,12 +92,12 @@ int carom_observer_service(struct carom_observer *observer, struct carom_service
     return 0;
 }
 
-/* Copies an entry; false when nobody is there. */
+/* Copies an entry; false when nobody is there whom tools count. */
 static bool read_peer(const struct carom__peer_entry *entry, uint32_t id, struct carom_peer *peer,
                       int64_t *joined_ns)
 {
     /* acquire: pairs with the host's release */
-    if (atomic_load_explicit(&entry->present, memory_order_acquire) == 0)
+    if (atomic_load_explicit(&entry->present, memory_order_acquire) != CAROM__PRESENT)
         return false;
     peer->id = (int32_t)id;
     /* relaxed: published by `present` */
@@ -115,6 +116,7 @@ static void read_stats(const struct carom__worker_stats *stats, struct carom_wor
     info->busy_ns = atomic_load_explicit(&stats->busy_ns, memory_order_relaxed);
     info->handler_p50_ns = carom__quantile_ns(stats->histogram, 0.5);
     info->handler_p99_ns = carom__quantile_ns(stats->histogram, 0.99);
+    info->running_method = carom__running(stats, &info->running_since_ns);
 }
 
 int carom_observer_workers(struct carom_observer *observer, struct carom_worker_info *infos,
@@ -150,6 +152,57 @@ int carom_observer_clients(struct carom_observer *observer, struct carom_client_
         count++;
     }
     return count;
+}
+
+/* ---------------------------------------------------------------- description */
+
+#define ATTEMPTS 1000 /* writing takes microseconds; a writer without CPU gets ours by the yield */
+
+struct description {
+    uint32_t bytes;
+    uint64_t words[CAROM__DESCRIPTION_BYTES / 8];
+};
+
+/* Copies what lies there; false when the host wrote meanwhile. */
+static bool try_copy(const struct carom__directory *directory, struct description *copy)
+{
+    const _Atomic uint32_t *version = &directory->description_version;
+    /* acquire: pairs with the host's release of an even version; the words are read after it */
+    uint32_t before = atomic_load_explicit(version, memory_order_acquire);
+    if (before % 2 != 0)
+        return false;
+    /* relaxed, and the words below: the fence orders them before the second look */
+    copy->bytes = atomic_load_explicit(&directory->description_bytes, memory_order_relaxed);
+    for (size_t i = 0; i * 8 < copy->bytes && i < CAROM__DESCRIPTION_BYTES / 8; i++)
+        /* relaxed: as above */
+        copy->words[i] = atomic_load_explicit(&directory->description[i], memory_order_relaxed);
+    /* acquire: pairs with the host's release fence: a word of a later version shows that version */
+    atomic_thread_fence(memory_order_acquire);
+    /* relaxed: ordered by the fence */
+    return atomic_load_explicit(version, memory_order_relaxed) == before;
+}
+
+int carom_observer_description(struct carom_observer *observer, char *text, size_t capacity_bytes)
+{
+    struct description copy;
+    int rc = carom__check_fork(observer->forks);
+    if (rc < 0)
+        return rc;
+    for (int i = 0; !try_copy(observer->directory, &copy); i++) {
+        if (i == ATTEMPTS)
+            return carom__fail(-EAGAIN, "the description changed all the time");
+        sched_yield();
+    }
+    if (copy.bytes > CAROM_DESCRIPTION_MAX)
+        return carom__fail(-EPROTO, "the host wrote a description of %u bytes", copy.bytes);
+    if (copy.bytes >= capacity_bytes)
+        return carom__fail(-ENOBUFS,
+                           "the description has %u bytes and a NUL: give it a buffer of "
+                           "CAROM_DESCRIPTION_MAX + 1 bytes",
+                           copy.bytes);
+    memcpy(text, copy.words, copy.bytes);
+    text[copy.bytes] = '\0';
+    return (int)copy.bytes;
 }
 
 const char *carom_observer_method(struct carom_observer *observer, uint32_t method)

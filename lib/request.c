@@ -37,6 +37,7 @@ CAROM__HOT void finish(struct carom_request *request, int status, size_t reply_b
 {
     struct carom_worker *worker = request->worker;
     carom__count(&worker->stats->calls, 1);
+    carom__note_idle(worker->stats);
     request->open = false;
     if (CAROM__UNLIKELY(
             carom__lane_finish(&request->lane->lane, &request->claim, status, reply_bytes) < 0))
@@ -72,17 +73,24 @@ int carom_request_reply(struct carom_request *request, size_t length_bytes)
     return 0;
 }
 
-void carom_request_fail(struct carom_request *request, int status, const char *type,
-                        const char *message, const char *traceback)
+void carom_request_fail_with(struct carom_request *request, const struct carom_error *error)
 {
     if (!request->open || carom__check_fork(request->worker->forks) < 0)
         return;
+    int status = error->status;
     if (status <= CAROM_OK || status > CAROM_UNAUTHENTICATED)
         status = CAROM_UNKNOWN;
     size_t bytes = carom__failure_write(carom__request_blocks(request)->reply,
-                                        request->lane->lane.geometry.reply_block_bytes, type,
-                                        message, traceback);
+                                        request->lane->lane.geometry.reply_block_bytes, error);
     carom__request_finish(request, status, bytes);
+}
+
+void carom_request_fail(struct carom_request *request, int status, const char *type,
+                        const char *message, const char *traceback)
+{
+    const struct carom_error error = {
+        .status = status, .type = type, .message = message, .traceback = traceback};
+    carom_request_fail_with(request, &error);
 }
 
 bool carom_request_cancelled(const struct carom_request *request)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -15,6 +16,10 @@
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
 #endif
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -101,6 +106,25 @@ void *carom__segment_map(int fd, size_t bytes, bool writable)
     madvise(base, bytes, MADV_DONTDUMP);
     madvise(base, bytes, MADV_DONTFORK);
     return base;
+}
+
+void carom__segment_prefault(const void *at, size_t bytes, bool writable)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)at & ~(page - 1);
+    madvise((void *)first, (uintptr_t)at + bytes - first,
+            writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+}
+
+int carom__segment_replace(void *old, void *fresh, size_t bytes)
+{
+    if (mremap(fresh, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, old) == old)
+        return 0;
+    int rc = carom__fail_errno(-errno, "cannot exchange shared memory");
+    /* The kernel may have unmapped the old one before it failed; others still look there. */
+    (void)!mmap(old, bytes, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    return rc;
 }
 
 void carom__segment_unmap(void *base, size_t bytes)

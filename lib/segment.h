@@ -26,6 +26,15 @@ int carom__segment_check(int fd, size_t bytes, bool trusted);
  *  dumps; costs address space only until touched. */
 void *carom__segment_map(int fd, size_t bytes, bool writable);
 
+/** Has the kernel map the pages of [at, at + bytes) now, so that the first call does not wait for
+ *  that. Only a hint: kernels before 5.14 do nothing. */
+void carom__segment_prefault(const void *at, size_t bytes, bool writable);
+
+/** Moves the mapping `fresh` to where the mapping `old` is, which goes in the same moment: a thread
+ *  that reads there finds the one or the other. Both have `bytes` bytes.
+ *  0, or a negative errno: then there are zeros at `old`, and `fresh` is as it was. */
+int carom__segment_replace(void *old, void *fresh, size_t bytes);
+
 /** Unmaps; NULL is allowed. */
 void carom__segment_unmap(void *base, size_t bytes);
 

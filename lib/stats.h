@@ -36,6 +36,36 @@ static inline void carom__count(_Atomic uint64_t *counter, uint64_t more)
     atomic_store_explicit(counter, count + more, memory_order_relaxed);
 }
 
+/** Notes which call the worker runs from now on; method is the id of the service. */
+static inline void carom__note_running(struct carom__worker_stats *stats, uint32_t method,
+                                       int64_t since_ns)
+{
+    /* relaxed: published by `running` */
+    atomic_store_explicit(&stats->running_since_ns, since_ns, memory_order_relaxed);
+    /* release: who reads this first and the time second sees the time of this call or of a later
+     * one, never of an earlier one: no call looks older than it is */
+    atomic_store_explicit(&stats->running, method + 1, memory_order_release);
+}
+
+static inline void carom__note_idle(struct carom__worker_stats *stats)
+{
+    /* relaxed: for display and for clocks that look again; the reply does not hang on it */
+    atomic_store_explicit(&stats->running, 0, memory_order_relaxed);
+}
+
+/** Id of the method that runs, since_ns then says since when; -1 none. Any process, any thread. */
+static inline int32_t carom__running(const struct carom__worker_stats *stats, int64_t *since_ns)
+{
+    /* acquire: pairs with carom__note_running */
+    uint32_t running = atomic_load_explicit(&stats->running, memory_order_acquire);
+    *since_ns = 0;
+    if (running == 0 || running > CAROM__MAX_METHODS)
+        return -1;
+    /* relaxed: ordered behind the load above */
+    *since_ns = atomic_load_explicit(&stats->running_since_ns, memory_order_relaxed);
+    return (int32_t)running - 1;
+}
+
 /** Value below which `fraction` of a histogram lies, 0 when it is empty. */
 static inline uint64_t carom__quantile_ns(const _Atomic uint64_t *histogram, double fraction)
 {

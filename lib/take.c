@@ -18,6 +18,7 @@
 #include "stats.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 /** Calls taken from one lane before the others have their turn. */
 #define BURST 16u
@@ -83,9 +84,37 @@ static void answer(struct carom_request *request, int status, const char *messag
     request->method = -1;
     request->open = true;
     if (message != NULL)
-        carom_request_fail(request, status, "carom.Refused", message, NULL);
+        carom_request_fail(request, status, "carom.UnknownMethod", message, NULL);
     else
         carom__request_finish(request, status, 0);
+}
+
+/* The call is this worker's to run. */
+static inline bool hand_over(struct carom_request *request)
+{
+    struct carom_worker *worker = request->worker;
+    request->open = true;
+    start_timing(worker);
+    carom__note_running(worker->stats, request->claim.method, worker->now_ns);
+    return true;
+}
+
+/* Workers of one service may serve different methods, and clients may write any number. */
+static void answer_unknown(struct carom_request *request)
+{
+    char message[CAROM__METHOD_NAME_BYTES + 128];
+    const struct carom__directory *directory = request->worker->directory;
+    const uint32_t method = request->claim.method;
+    /* acquire: pairs with the host's release after it wrote the names */
+    uint32_t count = atomic_load_explicit(&directory->method_count, memory_order_acquire);
+    if (method < count && method < CAROM__MAX_METHODS)
+        snprintf(message, sizeof message,
+                 "this worker does not serve the method '%.*s', which another worker of the "
+                 "service does",
+                 (int)CAROM_METHOD_NAME_MAX, directory->methods[method].name);
+    else
+        snprintf(message, sizeof message, "the service has no method of number %u", method);
+    answer(request, CAROM_UNIMPLEMENTED, message);
 }
 
 /* Decides about a claimed call that is not quite the usual one. */
@@ -104,12 +133,10 @@ CAROM__RARE static bool accept_carefully(struct carom_worker *worker)
     }
     request->method = method_of(worker, request->claim.method);
     if (request->method < 0) {
-        answer(request, CAROM_UNIMPLEMENTED, "this worker has no such method");
+        answer_unknown(request);
         return false;
     }
-    request->open = true;
-    start_timing(worker);
-    return true;
+    return hand_over(request);
 }
 
 /* Decides about a claimed call. True: it is the caller's to run. */
@@ -119,9 +146,7 @@ static inline bool accept_call(struct carom_worker *worker)
     request->method = method_of(worker, request->claim.method);
     if (CAROM__UNLIKELY(request->method < 0 || !is_far(worker, request->claim.deadline_ns)))
         return accept_carefully(worker);
-    request->open = true;
-    start_timing(worker);
-    return true;
+    return hand_over(request);
 }
 
 /* Lets an idle lane drop out of the looks. If work came meanwhile the bit is set again. */
@@ -253,22 +278,32 @@ static bool has_news(struct carom_worker *worker)
 static bool told_to_stop(struct carom_worker *worker)
 {
     /* relaxed: a flag; before parking it is ordered by the fence of carom__bell_park */
-    return worker->stopping || atomic_load_explicit(&worker->stop, memory_order_relaxed);
+    return worker->stopping || worker->leaving ||
+           atomic_load_explicit(&worker->stop, memory_order_relaxed);
+}
+
+/* The worker takes no call any more. It may have been woken for one: passes that on. */
+CAROM__RARE static int stop_taking(const struct carom_worker *worker)
+{
+    carom__bell_wake(worker->bell, 1);
+    if (worker->stopping)
+        return carom__fail(-ESHUTDOWN, "the service is stopping");
+    if (worker->leaving)
+        return carom__fail(-ESHUTDOWN, "the host asked this worker to leave");
+    return carom__fail(-ESHUTDOWN, "the worker was told to stop");
 }
 
 /* What a worker looks at beside its lanes. */
 static int check_orders(struct carom_worker *worker)
 {
-    if (told_to_stop(worker)) {
-        carom__bell_wake(worker->bell, 1); /* it may have been woken for a call: pass it on */
-        return carom__fail(-ESHUTDOWN, "the worker was told to stop");
-    }
+    if (told_to_stop(worker))
+        return stop_taking(worker);
     if (has_news(worker)) {
         int rc = carom__worker_news(worker);
         if (rc < 0)
             return rc;
-        if (worker->stopping)
-            return carom__fail(-ESHUTDOWN, "the service is stopping");
+        if (told_to_stop(worker))
+            return stop_taking(worker);
     }
     if (worker->now_ns < worker->next_look_ns)
         return 0;
@@ -433,6 +468,16 @@ void carom_worker_stop(struct carom_worker *worker)
     /* seq_cst: said before the park word changes; pairs with the look after carom__bell_park */
     atomic_store_explicit(&worker->stop, true, memory_order_seq_cst);
     carom__bell_wake_worker(worker->bell, worker->id);
+}
+
+/* No carom__check_fork: its sentence is not async-signal-safe. A child has no record. */
+int carom_worker_running(const struct carom_worker *worker, int64_t *since_ns)
+{
+    int64_t since = 0;
+    int32_t method = worker->forks == carom__forks ? carom__running(worker->stats, &since) : -1;
+    if (since_ns != NULL)
+        *since_ns = since;
+    return method < 0 ? -1 : worker->method_index[method];
 }
 
 int carom_worker_id(const struct carom_worker *worker)

@@ -22,6 +22,9 @@ static int check_methods(const struct carom_method *methods, size_t count)
         if (name == NULL || name[0] == '\0' || strlen(name) > CAROM_METHOD_NAME_MAX)
             return carom__fail(-EINVAL, "method %zu: a name has 1 to %d bytes", i,
                                CAROM_METHOD_NAME_MAX);
+        if (methods[i].flags & ~(unsigned)CAROM_IDEMPOTENT)
+            return carom__fail(-EINVAL, "method '%s' has flags 0x%x: use CAROM_IDEMPOTENT or 0",
+                               name, methods[i].flags);
         for (size_t j = 0; j < i; j++) {
             if (strcmp(methods[j].name, name) == 0)
                 return carom__fail(-EEXIST, "method '%s' is named twice", name);
@@ -57,7 +60,17 @@ static int map_objects(struct carom_worker *worker, const struct carom__fds *fds
     return 0;
 }
 
-static int shake_hands(struct carom_worker *worker, int64_t deadline_ns)
+static void write_methods(const struct carom_worker *worker, struct carom__method_entry *entries)
+{
+    for (size_t i = 0; i < worker->method_count; i++) {
+        const struct carom_method *method = &worker->methods[i];
+        memcpy(entries[i].name, method->name, strlen(method->name));
+        /* relaxed: private memory, which a message carries */
+        atomic_store_explicit(&entries[i].flags, method->flags, memory_order_relaxed);
+    }
+}
+
+static int shake_hands(struct carom_worker *worker, int64_t deadline_ns, bool stand_in)
 {
     size_t names_bytes = worker->method_count * sizeof(struct carom__method_entry);
     struct carom__hello *hello = calloc(1, sizeof *hello + names_bytes);
@@ -67,9 +80,8 @@ static int shake_hands(struct carom_worker *worker, int64_t deadline_ns)
         return carom__fail(-ENOMEM, "no memory for the handshake");
     hello->role = CAROM__WORKER;
     hello->method_count = (uint32_t)worker->method_count;
-    struct carom__method_entry *names = (void *)(hello + 1);
-    for (size_t i = 0; i < worker->method_count; i++)
-        memcpy(names[i].name, worker->methods[i].name, strlen(worker->methods[i].name));
+    hello->stand_in = stand_in;
+    write_methods(worker, (void *)(hello + 1));
     int rc = carom__shake_hands(&worker->connection, hello, sizeof *hello + names_bytes, -1,
                                 deadline_ns, &welcome, &fds, 3);
     free(hello);
@@ -112,7 +124,7 @@ static int open_worker(struct carom_worker *worker, const char *service, int64_t
 {
     int rc = worker->connection.socket = carom__connect(service, deadline_ns);
     if (rc >= 0)
-        rc = shake_hands(worker, deadline_ns);
+        rc = shake_hands(worker, deadline_ns, options->stand_in);
     if (rc != 0)
         return rc;
     assert(worker->directory != NULL); /* shake_hands has mapped it */
@@ -166,6 +178,15 @@ int carom_worker_open(const char *service, const struct carom_method *methods, s
     return 0;
 }
 
+/* Without it the host takes the hang-up for a mishap and waits for this process to end. */
+static void say_goodbye(const struct carom_worker *worker)
+{
+    struct carom__header header;
+    carom__header_set(&header, CAROM__LEAVE, sizeof header);
+    if (worker->connection.socket >= 0)
+        carom__send(worker->connection.socket, &header, sizeof header, NULL, 0, false);
+}
+
 void carom_worker_close(struct carom_worker *worker)
 {
     if (worker == NULL)
@@ -178,6 +199,7 @@ void carom_worker_close(struct carom_worker *worker)
         carom__segment_unmap(worker->bell, sizeof *worker->bell);
         carom__segment_unmap(worker->directory, sizeof *worker->directory);
         carom__segment_unmap(worker->statistics, sizeof *worker->statistics);
+        say_goodbye(worker); /* after the last touch of a lane */
     }
     carom__disconnect(&worker->connection);
     for (size_t i = 0; i < worker->method_count; i++)

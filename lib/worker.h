@@ -54,6 +54,7 @@ struct carom_worker {
     unsigned forks;
     uint32_t change;   /* directory->change when the socket was last drained */
     bool stopping;     /* the service stops */
+    bool leaving;      /* the host asked this worker to leave */
     _Atomic bool stop; /* carom_worker_stop was called */
     struct carom__spin spin;
     int64_t now_ns;       /* latest reading of the clock */
@@ -69,7 +70,7 @@ struct carom_worker {
     int16_t method_index[CAROM__MAX_METHODS]; /* by the directory's id; -1 not served here */
 };
 
-/** Reads what the host has sent: lanes that came or went, the stop of the service.
+/** Reads what the host has sent: lanes that came or went, LEAVE, the stop of the service.
  *  0, -EHOSTDOWN. */
 int carom__worker_news(struct carom_worker *worker);
 

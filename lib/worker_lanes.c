@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * worker_lanes.c - which lanes a worker maps: it learns of them from its control socket. */
+ * worker_lanes.c - what a worker hears on its control socket: lanes that came and went, which it
+ * maps and unmaps, and that it shall leave. */
 #include "connection.h"
 #include "error.h"
 #include "segment.h"
@@ -42,6 +43,13 @@ static struct carom__worker_lane *map_lane(const struct carom__lane_news *news,
         free(mapped);
         return NULL;
     }
+    carom__segment_prefault(control,
+                            control_bytes < CAROM__PREFAULT_CONTROL_BYTES
+                                ? control_bytes
+                                : CAROM__PREFAULT_CONTROL_BYTES,
+                            true);
+    carom__segment_prefault(requests, CAROM__PREFAULT_BLOCK_BYTES, false);
+    carom__segment_prefault(replies, CAROM__PREFAULT_BLOCK_BYTES, true);
     carom__lane_view(&mapped->lane, control, geometry);
     point_at_blocks(mapped, requests, replies);
     mapped->id = news->lane;
@@ -123,6 +131,8 @@ static int read_message(struct carom_worker *worker)
         if (news.present)
             lane_came(worker, &news, &fds);
     }
+    if (carom__is_message(&news, length, CAROM__LEAVE, sizeof news.header))
+        worker->leaving = true;
     carom__close_fds(&fds);
     return 0;
 }
@@ -139,7 +149,7 @@ int carom__worker_news(struct carom_worker *worker)
     /* relaxed: ordered by the load above */
     if (atomic_load_explicit(&worker->directory->state, memory_order_relaxed) == CAROM_STOPPING)
         worker->stopping = true;
-    if (rc == -EAGAIN || worker->stopping)
+    if (rc == -EAGAIN || worker->stopping || worker->leaving)
         return 0;
     return carom__fail(-EHOSTDOWN, "the service's host died");
 }

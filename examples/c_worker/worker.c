@@ -55,7 +55,7 @@ static int fail(void)
 
 int main(void)
 {
-    const struct carom_method methods[] = {{"count", count_words, NULL}};
+    const struct carom_method methods[] = {{.name = "count", .handler = count_words}};
     struct carom_host *host;
     pthread_t host_thread;
 

@@ -82,13 +82,13 @@ static void overflow(void *context, struct carom_request *request)
 }
 
 const struct carom_method service_methods[METHODS] = {
-    [ECHO] = {"echo", echo, NULL},
-    [FAIL] = {"fail", fail_as_told, NULL},
-    [HOLD] = {"hold", hold, NULL},
-    [OBEY] = {"obey", obey, NULL},
-    [FORGET] = {"forget", forget, NULL},
-    [TWICE] = {"twice", twice, NULL},
-    [OVERFLOW_] = {"overflow", overflow, NULL},
+    [ECHO] = {.name = "echo", .handler = echo},
+    [FAIL] = {.name = "fail", .handler = fail_as_told},
+    [HOLD] = {.name = "hold", .handler = hold},
+    [OBEY] = {.name = "obey", .handler = obey},
+    [FORGET] = {.name = "forget", .handler = forget},
+    [TWICE] = {.name = "twice", .handler = twice},
+    [OVERFLOW_] = {.name = "overflow", .handler = overflow},
 };
 
 /* ---------------------------------------------------------------- host */
@@ -209,6 +209,12 @@ static struct carom_client **find_client(const struct carom_client *client)
     failed("a client of this test", __FILE__, __LINE__);
 }
 
+void client_know_methods(struct carom_client *client)
+{
+    for (int method = 0; method < METHODS; method++)
+        carom_client_method(client, service_methods[method].name);
+}
+
 struct carom_client *client_open(uint32_t slots, size_t block_bytes)
 {
     struct carom_client_options options = {
@@ -223,6 +229,7 @@ struct carom_client *client_open(uint32_t slots, size_t block_bytes)
     if (rc < 0)
         print_error("carom_client_open: %s\n", carom_error_detail());
     assert_int_equal(rc, 0);
+    client_know_methods(*place);
     return *place;
 }
 

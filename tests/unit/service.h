@@ -47,7 +47,11 @@ void worker_stop(struct carom_worker *worker);
 /** Main of a child that is a worker; waits for the service. */
 int worker_child(void *unused);
 
-/** A client with blocks of this size. */
+/** Has a client that was opened without client_open give the methods of this file their numbers as
+ *  ids. Where other methods are served it does nothing. */
+void client_know_methods(struct carom_client *client);
+
+/** A client with blocks of this size, which knows the methods. */
 struct carom_client *client_open(uint32_t slots, size_t block_bytes);
 void client_close(struct carom_client *client);
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_address.c - from the name of a service to the path of its socket, and whose folder it is. */
+ * test_address.c - from the name of a service to the address of its socket, and whose
+ * folder it is. */
 #include "support.h"
 
 #include "address.h"
 
 #include "carom.h"
 
+#include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -226,6 +229,133 @@ static void a_label_is_cut_to_its_buffer(void **state)
     assert_string_equal(label, "pho");
 }
 
+/* ---------------------------------------------------------------- abstract sockets */
+
+static void a_name_with_an_at_sign_is_an_abstract_socket_and_needs_no_folder(void **state)
+{
+    (void)state;
+    setenv("CAROM_DIR", "/no/such/folder", 1);
+    assert_int_equal(carom__address("@photo-2_x.y", true, &address), 0);
+    assert_int_equal(address.sun_family, AF_UNIX);
+    assert_memory_equal(address.sun_path, "\0photo-2_x.y", sizeof "\0photo-2_x.y");
+    assert_true(carom__address_is_abstract(&address));
+    setenv("CAROM_DIR", test_folder(), 1);
+    assert_int_equal(carom__address("photo", false, &address), 0);
+    assert_false(carom__address_is_abstract(&address));
+}
+
+static void what_is_no_name_of_an_abstract_socket_is_refused_and_quoted(void **state)
+{
+    (void)state;
+    const char *names[] = {"@", "@.", "@.hidden", "@a/b", "@a b", "@@a", "@f\xc3\xbcr", "@a\n"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        assert_refused(names[i], -EINVAL, names[i]);
+    char name[CAROM_SERVICE_NAME_MAX + 3] = "@";
+    memset(name + 1, 'n', CAROM_SERVICE_NAME_MAX + 1);
+    assert_refused(name, -EINVAL, "up to 63");
+    name[CAROM_SERVICE_NAME_MAX + 1] = '\0';
+    assert_int_equal(carom__address(name, false, &address), 0);
+}
+
+static void an_abstract_address_ends_with_its_name(void **state)
+{
+    (void)state;
+    assert_int_equal(carom__address("@photo", false, &address), 0);
+    assert_int_equal(carom__address_bytes(&address),
+                     offsetof(struct sockaddr_un, sun_path) + strlen("@photo"));
+    assert_int_equal(carom__address("./photo", false, &address), 0);
+    assert_int_equal(carom__address_bytes(&address), sizeof address);
+}
+
+static void assert_text(const char *service)
+{
+    char text[CAROM__ADDRESS_TEXT_BYTES];
+    assert_int_equal(carom__address(service, false, &address), 0);
+    carom__address_text(&address, text);
+    assert_string_equal(text, service);
+}
+
+static void an_address_is_told_as_it_was_written(void **state)
+{
+    (void)state;
+    char path[CAROM__PATH_MAX + 1];
+    memset(path, 'p', sizeof path);
+    path[0] = '/';
+    path[CAROM__PATH_MAX] = '\0';
+    assert_text("@photo");
+    assert_text("./photo.sock");
+    assert_text(path); /* all the room there is */
+}
+
+static void an_abstract_service_has_its_name_as_label(void **state)
+{
+    (void)state;
+    assert_label("@photo", "photo");
+    assert_label("@photo.sock", "photo");
+}
+
+/* Unlike a folder, the abstract sockets are those of the whole machine. */
+static const char *own_name(void)
+{
+    static char name[64];
+    snprintf(name, sizeof name, "@carom-unit-%d", (int)getpid());
+    return name;
+}
+
+static void *run_host(void *host)
+{
+    require(carom_host_run(host) == 0);
+    return NULL;
+}
+
+static void a_service_on_an_abstract_socket_is_one_like_any_other(void **state)
+{
+    (void)state;
+    struct carom_host *host, *second;
+    struct carom_client *client;
+    assert_int_equal(carom_host_open(own_name(), NULL, &host), 0);
+    assert_int_equal(carom_host_open(own_name(), NULL, &second), -EADDRINUSE);
+    assert_non_null(strstr(carom_error_detail(), own_name() + 1));
+    pthread_t thread = thread_start(run_host, host);
+    assert_int_equal(carom_client_open(own_name(), PATIENCE, NULL, &client), 0);
+    carom_client_close(client);
+    carom_host_stop(host);
+    thread_join(thread);
+    carom_host_close(host);
+}
+
+static void an_abstract_socket_goes_with_its_host(void **state)
+{
+    (void)state;
+    struct carom_host *host;
+    struct carom_client *client = NULL;
+    for (int i = 0; i < 2; i++) { /* and can be taken again */
+        assert_int_equal(carom_client_open(own_name(), 0, NULL, &client), -ENOENT);
+        assert_non_null(strstr(carom_error_detail(), own_name()));
+        assert_int_equal(carom_host_open(own_name(), NULL, &host), 0);
+        carom_host_close(host);
+    }
+}
+
+static int host_until_killed(void *name)
+{
+    struct carom_host *host;
+    require(carom_host_open(name, NULL, &host) == 0);
+    raise(SIGKILL);
+    return 0;
+}
+
+static void an_abstract_socket_of_a_killed_host_is_gone(void **state)
+{
+    (void)state;
+    struct carom_host *host;
+    char name[64];
+    snprintf(name, sizeof name, "%s", own_name());
+    assert_int_equal(in_child(host_until_killed, name), -SIGKILL);
+    assert_int_equal(carom_host_open(name, NULL, &host), 0);
+    carom_host_close(host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +374,14 @@ int main(void)
         sentence(folder_and_name_together_may_be_too_long),
         sentence(people_see_the_last_part_of_a_path_without_its_ending),
         sentence(a_label_is_cut_to_its_buffer),
+        sentence(a_name_with_an_at_sign_is_an_abstract_socket_and_needs_no_folder),
+        sentence(what_is_no_name_of_an_abstract_socket_is_refused_and_quoted),
+        sentence(an_abstract_address_ends_with_its_name),
+        sentence(an_address_is_told_as_it_was_written),
+        sentence(an_abstract_service_has_its_name_as_label),
+        sentence(a_service_on_an_abstract_socket_is_one_like_any_other),
+        sentence(an_abstract_socket_goes_with_its_host),
+        sentence(an_abstract_socket_of_a_killed_host_is_gone),
     };
     return RUN(tests);
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_client.c - connecting as a client and leaving, options, methods, fork. */
+ * test_client.c - connecting as a client and leaving, options, statistics, fork. */
 #include "support.h"
 
 #include "client.h"
 #include "service.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 static struct carom_client_options options_of(uint32_t slots, uint64_t block_bytes)
@@ -38,6 +37,7 @@ static void the_defaults_are_256_slots_of_64_mebibytes(void **state)
     size_t capacity;
     worker_start();
     assert_int_equal(carom_client_open(SERVICE, PATIENCE, NULL, &client), 0);
+    client_know_methods(client);
     assert_int_equal(carom_client_slots(client), 256);
     assert_int_equal(carom_call_begin(client, ECHO, CAROM_FOREVER, 0, &call), 0);
     char *request = carom_call_request(call, &capacity);
@@ -58,59 +58,21 @@ static void a_service_that_is_not_there_is_named(void **state)
     assert_null(client);
     assert_non_null(strstr(carom_error_detail(), "'elsewhere'"));
     assert_int_equal(carom_client_open("else where", 0, NULL, &client), -EINVAL);
+    assert_int_equal(carom_client_open(NULL, 0, NULL, &client), -EINVAL);
 }
 
-static void a_service_without_workers_is_not_ready_in_time(void **state)
+static void a_service_without_workers_can_be_connected_to(void **state)
 {
     (void)state;
-    struct carom_client *client = (void *)1;
-    assert_int_equal(carom_client_open(SERVICE, 20 * MILLISECOND, NULL, &client), -ETIMEDOUT);
-    assert_null(client);
-    assert_non_null(strstr(carom_error_detail(), "0 of 1 workers"));
-}
-
-static void *open_waiting(void *unused)
-{
+    struct carom_client_statistics statistics;
     struct carom_client *client;
-    (void)unused;
-    require(carom_client_open(SERVICE, CAROM_FOREVER, NULL, &client) == 0);
+    assert_int_equal(carom_client_open(SERVICE, 0, NULL, &client), 0);
+    assert_int_equal(carom_client_statistics(client, &statistics), 0);
+    assert_true(statistics.connected);
+    assert_int_equal(statistics.reconnects, 0);
+    assert_int_equal(statistics.retries, 0);
+    assert_true(statistics.connected_ns > 0 && statistics.connected_ns <= carom_now_ns());
     carom_client_close(client);
-    return NULL;
-}
-
-static void a_client_waits_for_the_first_worker(void **state)
-{
-    (void)state;
-    struct carom_observer *observer;
-    struct carom_client_info info;
-    assert_int_equal(carom_observer_open(SERVICE, &observer), 0);
-    pthread_t waiter = thread_start(open_waiting, NULL);
-    await(carom_observer_clients(observer, &info, 1) == 1);
-    worker_start();
-    thread_join(waiter);
-    carom_observer_close(observer);
-}
-
-static void *open_and_be_told(void *unused)
-{
-    struct carom_client *client;
-    (void)unused;
-    require(carom_client_open(SERVICE, CAROM_FOREVER, NULL, &client) == -ESHUTDOWN);
-    require(client == NULL);
-    return NULL;
-}
-
-static void a_client_that_waits_learns_of_the_stop(void **state)
-{
-    (void)state;
-    struct carom_observer *observer;
-    struct carom_client_info info;
-    assert_int_equal(carom_observer_open(SERVICE, &observer), 0);
-    pthread_t waiter = thread_start(open_and_be_told, NULL);
-    await(carom_observer_clients(observer, &info, 1) == 1);
-    carom_observer_close(observer);
-    carom_host_stop(service_host());
-    thread_join(waiter);
 }
 
 static void options_that_cannot_be_are_refused(void **state)
@@ -134,6 +96,32 @@ static void options_that_cannot_be_are_refused(void **state)
         assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), -EINVAL);
         assert_non_null(strstr(carom_error_detail(), "sizeof"));
     }
+}
+
+static void options_about_retries_that_contradict_are_refused(void **state)
+{
+    (void)state;
+    struct carom_client *client;
+    const uint32_t statuses[] = {1, 1u << 17, UINT32_MAX};
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        struct carom_client_options options = options_of(4, 4096);
+        options.retry_statuses = statuses[i];
+        assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), -EINVAL);
+        assert_non_null(strstr(carom_error_detail(), "retry_statuses"));
+    }
+    const int64_t pauses[][2] = {{-1, 0}, {-1, -1}, {2, 1}, {1, -1}};
+    for (size_t i = 0; i < sizeof pauses / sizeof pauses[0]; i++) {
+        struct carom_client_options options = options_of(4, 4096);
+        options.retry_pause_ns = pauses[i][0];
+        options.retry_pause_most_ns = pauses[i][1];
+        assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), -EINVAL);
+        assert_non_null(strstr(carom_error_detail(), "retry_pause_ns"));
+    }
+    struct carom_client_options options = options_of(4, 4096);
+    options.retry_pause_ns = 5 * SECOND; /* longer than the default of the longest */
+    assert_int_equal(carom_client_open(SERVICE, 0, &options, &client), 0);
+    assert_int_equal(client->retry.pause_most_ns, 5 * SECOND);
+    carom_client_close(client);
 }
 
 static void options_of_an_older_program_are_read_as_far_as_they_go(void **state)
@@ -185,6 +173,7 @@ static void spinning_can_be_set_or_switched_off(void **state)
     options.no_spin = true;
     assert_int_equal(carom_client_open(SERVICE, PATIENCE, &options, &client), 0);
     assert_int_equal(client->spin.cap_ns, 0);
+    client_know_methods(client);
     assert_echoes(client);
     carom_client_close(client);
     options.no_spin = false;
@@ -213,63 +202,6 @@ static void a_client_may_close_while_its_calls_run(void **state)
     assert_echoes(client_open(4, 4096));
 }
 
-/* ---------------------------------------------------------------- methods */
-
-static void methods_have_the_ids_of_the_directory(void **state)
-{
-    (void)state;
-    worker_start();
-    struct carom_client *client = client_open(2, 4096);
-    for (int method = 0; method < METHODS; method++)
-        assert_int_equal(carom_client_method(client, service_methods[method].name), method);
-}
-
-static void an_unknown_method_is_answered_with_the_list_of_those_there_are(void **state)
-{
-    (void)state;
-    worker_start();
-    struct carom_client *client = client_open(2, 4096);
-    const char *names[] = {"", "ech", "echo2", "Echo", "no such method at all"};
-    for (size_t i = 0; i < 5; i++) {
-        assert_int_equal(carom_client_method(client, names[i]), -ENOSYS);
-        assert_non_null(strstr(carom_error_detail(), names[i]));
-        assert_non_null(strstr(carom_error_detail(), "'unit'"));
-        assert_non_null(strstr(carom_error_detail(), "echo, fail, hold, obey, forget"));
-    }
-}
-
-static void a_method_that_comes_with_a_later_worker_is_found_then(void **state)
-{
-    (void)state;
-    struct carom_worker *later;
-    const struct carom_method method = {.name = "later"};
-    worker_start();
-    struct carom_client *client = client_open(2, 4096);
-    assert_int_equal(carom_client_method(client, "later"), -ENOSYS);
-    assert_int_equal(carom_worker_open(SERVICE, &method, 1, PATIENCE, NULL, &later), 0);
-    assert_int_equal(carom_client_method(client, "later"), METHODS);
-    carom_worker_close(later);
-}
-
-static void a_very_long_name_and_very_many_methods_do_not_overflow_the_sentence(void **state)
-{
-    (void)state;
-    static char names[200][CAROM_METHOD_NAME_MAX + 1], name[4096];
-    struct carom_method methods[200] = {0};
-    struct carom_worker *worker;
-    for (int i = 0; i < 200; i++) {
-        memset(names[i], 'm', CAROM_METHOD_NAME_MAX);
-        snprintf(names[i] + 80, sizeof names[i] - 80, "%d", i);
-        methods[i].name = names[i];
-    }
-    memset(name, 'n', sizeof name - 1);
-    assert_int_equal(carom_worker_open(SERVICE, methods, 200, PATIENCE, NULL, &worker), 0);
-    struct carom_client *client = client_open(2, 4096);
-    assert_int_equal(carom_client_method(client, name), -ENOSYS);
-    assert_int_equal(carom_client_method(client, names[199]), 199);
-    carom_worker_close(worker);
-}
-
 /* ---------------------------------------------------------------- fork */
 
 static struct carom_call *done, *running;
@@ -278,9 +210,11 @@ static int use_in_child(void *client)
 {
     struct carom_call *call;
     struct carom_error error;
+    struct carom_client_statistics statistics;
     char reply[8];
     bool refused = carom_call_begin(client, ECHO, 0, 0, &call) == -ECHILD &&
                    carom_client_method(client, "echo") == -ECHILD &&
+                   carom_client_statistics(client, &statistics) == -ECHILD &&
                    carom_client_next(client, 0, &call) == -ECHILD &&
                    carom_call_wait(running) == -ECHILD && carom_call_poll(done) == -ECHILD &&
                    carom_call_submit(running, 0) == -ECHILD &&
@@ -346,20 +280,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         started(the_defaults_are_256_slots_of_64_mebibytes),
         started(a_service_that_is_not_there_is_named),
-        started(a_service_without_workers_is_not_ready_in_time),
-        started(a_client_waits_for_the_first_worker),
-        started(a_client_that_waits_learns_of_the_stop),
+        started(a_service_without_workers_can_be_connected_to),
         started(options_that_cannot_be_are_refused),
+        started(options_about_retries_that_contradict_are_refused),
         started(options_of_an_older_program_are_read_as_far_as_they_go),
         started(blocks_are_rounded_up_to_pages),
         started(the_hosts_limits_come_back_in_its_own_words),
         started(spinning_can_be_set_or_switched_off),
         started(closing_nothing_is_allowed),
         started(a_client_may_close_while_its_calls_run),
-        started(methods_have_the_ids_of_the_directory),
-        started(an_unknown_method_is_answered_with_the_list_of_those_there_are),
-        started(a_method_that_comes_with_a_later_worker_is_found_then),
-        started(a_very_long_name_and_very_many_methods_do_not_overflow_the_sentence),
         started(a_forked_child_is_refused_everything_and_may_close),
         started(a_forked_child_gets_no_pointers_into_memory_it_does_not_have),
     };

@@ -412,6 +412,77 @@ static void a_worker_in_anothers_place_has_another_epoch(void **state)
     close(socket);
 }
 
+static uint32_t flags_of(uint32_t method)
+{
+    return atomic_load(&service_host()->directory->methods[method].flags);
+}
+
+static void the_latest_worker_says_what_a_method_is(void **state)
+{
+    (void)state;
+    struct worker_hello hello = worker_hello(3);
+    int sockets[4];
+    for (int i = 0; i < 4; i++)
+        sockets[i] = peer_connect();
+    atomic_store(&hello.names[1].flags, CAROM_IDEMPOTENT);
+    assert_int_equal(peer_greet(sockets[0], &hello, sizeof hello, NULL, 0), 0);
+    assert_int_equal(flags_of(0), 0);
+    assert_int_equal(flags_of(1), CAROM_IDEMPOTENT);
+    atomic_store(&hello.names[0].flags, UINT32_MAX); /* flags of a later version */
+    atomic_store(&hello.names[1].flags, 0);
+    assert_int_equal(peer_greet(sockets[1], &hello, sizeof hello, NULL, 0), 0);
+    assert_int_equal(flags_of(0), CAROM_IDEMPOTENT);
+    assert_int_equal(flags_of(1), 0);
+    hello.hello.stand_in = 1; /* which does not run them */
+    atomic_store(&hello.names[0].flags, 0);
+    atomic_store(&hello.names[1].flags, CAROM_IDEMPOTENT);
+    memcpy(hello.names[2].name, "four", 5);
+    atomic_store(&hello.names[2].flags, CAROM_IDEMPOTENT);
+    assert_int_equal(peer_greet(sockets[2], &hello, sizeof hello, NULL, 0), 0);
+    assert_int_equal(flags_of(0), CAROM_IDEMPOTENT);
+    assert_int_equal(flags_of(1), 0);
+    assert_string_equal(service_host()->directory->methods[3].name, "four");
+    assert_int_equal(flags_of(3), 0);
+    hello.hello.stand_in = 0;
+    assert_int_equal(peer_greet(sockets[3], &hello, sizeof hello, NULL, 0), 0);
+    assert_int_equal(flags_of(3), CAROM_IDEMPOTENT);
+    for (int i = 0; i < 4; i++)
+        close(sockets[i]);
+}
+
+static void a_stand_in_makes_nothing_ready(void **state)
+{
+    (void)state;
+    struct carom__directory *directory = service_host()->directory;
+    struct worker_hello hello = worker_hello(3);
+    int stand_in = peer_connect(), worker = peer_connect();
+    hello.hello.stand_in = 1;
+    assert_int_equal(peer_greet(stand_in, &hello, sizeof hello, NULL, 0), 0);
+    assert_int_equal(atomic_load(&directory->worker_count), 0);
+    assert_int_equal(atomic_load(&directory->state), CAROM_STARTING);
+    assert_int_equal(atomic_load(&directory->workers[0].present), CAROM__PRESENT_STAND_IN);
+    assert_int_equal(carom_host_wait_ready(service_host(), 1, 0), -ETIMEDOUT);
+    hello.hello.stand_in = 0;
+    assert_int_equal(peer_greet(worker, &hello, sizeof hello, NULL, 0), 0);
+    assert_int_equal(atomic_load(&directory->worker_count), 1);
+    assert_int_equal(atomic_load(&directory->workers[1].present), CAROM__PRESENT);
+    close(worker);
+    await(atomic_load(&directory->state) == CAROM_STARTING);
+    close(stand_in);
+    await(atomic_load(&directory->workers[0].present) == 0);
+}
+
+static void only_workers_stand_in(void **state)
+{
+    (void)state;
+    struct worker_hello worker = worker_hello(3);
+    struct carom__hello hello = peer_hello(CAROM__OBSERVER);
+    worker.hello.stand_in = 2;
+    assert_worker_refused(&worker, "stand_in 2");
+    hello.stand_in = 1;
+    assert_hello_refused(&hello, -EPROTO, "stand_in 1");
+}
+
 /* ---------------------------------------------------------------- limits */
 
 static void limits_on_peers_are_kept_and_a_place_is_free_again_when_one_leaves(void **state)
@@ -700,6 +771,9 @@ int main(void)
         started(a_worker_cannot_disconnect_lanes_that_do_not_exist),
         started(every_worker_brings_its_methods_and_names_are_kept_once),
         started(a_worker_in_anothers_place_has_another_epoch),
+        started(the_latest_worker_says_what_a_method_is),
+        started(a_stand_in_makes_nothing_ready),
+        started(only_workers_stand_in),
         started(limits_on_peers_are_kept_and_a_place_is_free_again_when_one_leaves),
         started(limits_on_slots_and_blocks_are_kept),
         started(a_service_holds_1024_methods_and_refuses_the_next),

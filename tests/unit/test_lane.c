@@ -45,6 +45,16 @@ static void publish_raw(uint32_t generation, uint32_t slot)
     require(carom__ring_append(&lane->ring, &made.producer, generation, slot));
 }
 
+/* What the host does after a worker's death, with a record of 99 bytes. How many calls it ended. */
+static int recover(uint32_t owner)
+{
+    int failed = 0;
+    for (uint32_t slot = 0; carom__lane_find_running(lane, owner, &slot); slot++)
+        failed += carom__lane_fail(lane, slot, owner, CAROM_UNAVAILABLE, 99);
+    carom__lane_repeat_wakes(lane);
+    return failed;
+}
+
 static void assert_nothing_to_claim(void)
 {
     struct carom__claim claim;
@@ -467,7 +477,7 @@ static void random_bytes_never_move_a_worker_outside_the_lane(void **state)
         carom__lane_has_work(lane);
         assert_true(rc == 0 || rc == 1 || rc == -EPROTO);
         assert_true(rc != 1 || (claim.slot < SLOTS && claim.request_bytes <= TEST_BLOCK_BYTES));
-        carom__lane_recover(lane, OWNER);
+        recover(OWNER);
     }
 }
 
@@ -585,7 +595,7 @@ static void recovery_ends_exactly_the_calls_of_that_life_of_that_worker(void **s
     set_state(&made, 5, carom__state(CAROM__FREE, 1, 0));
     set_state(&made, 6, carom__state(CAROM__RUNNING, 2, OWNER));
     atomic_store(&lane->slots[4].reply_bytes, 44);
-    assert_int_equal(carom__lane_recover(lane, OWNER), 2);
+    assert_int_equal(recover(OWNER), 2);
     assert_state(0, carom__state(CAROM__DONE, 1, OWNER) | CAROM__CANCEL);
     assert_state(1, carom__state(CAROM__RUNNING, 1, OTHER));
     assert_state(2, carom__state(CAROM__RUNNING, 1, later_life));
@@ -603,10 +613,10 @@ static void recovery_may_be_run_again(void **state)
     (void)state;
     test_lane_submit(&made, 0, 1, CAROM__NOTIFY);
     claim_one(OWNER);
-    assert_int_equal(carom__lane_recover(lane, OWNER), 1);
+    assert_int_equal(recover(OWNER), 1);
     uint64_t after = state_of(&made, 0);
-    assert_int_equal(carom__lane_recover(lane, OWNER), 0);
-    assert_int_equal(carom__lane_recover(lane, OWNER), 0);
+    assert_int_equal(recover(OWNER), 0);
+    assert_int_equal(recover(OWNER), 0);
     assert_state(0, after);
 }
 
@@ -617,9 +627,83 @@ static void a_reply_left_half_written_is_not_handed_out(void **state)
     claim_one(OWNER);
     atomic_store(&lane->slots[0].reply_bytes, 1234); /* then it died */
     atomic_store(&lane->slots[0].status, CAROM_OK);
-    carom__lane_recover(lane, OWNER);
-    assert_int_equal(atomic_load(&lane->slots[0].reply_bytes), 0);
+    recover(OWNER);
+    assert_int_equal(atomic_load(&lane->slots[0].reply_bytes), 99); /* the host's record */
     assert_int_equal(atomic_load(&lane->slots[0].status), CAROM_UNAVAILABLE);
+}
+
+static void only_a_running_call_of_that_owner_can_be_failed(void **state)
+{
+    (void)state;
+    const uint64_t words[] = {
+        carom__state(CAROM__FREE, 1, 0),          carom__state(CAROM__SUBMITTED, 1, 0),
+        carom__state(CAROM__RUNNING, 1, OTHER),   carom__state(CAROM__DONE, 1, OWNER),
+        carom__state(CAROM__SUBMITTED, 1, OWNER), UINT64_MAX,
+    };
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        uint32_t found = 0;
+        set_state(&made, 0, words[i]);
+        assert_false(carom__lane_find_running(lane, OWNER, &found));
+        assert_int_equal(found, SLOTS);
+        assert_false(carom__lane_fail(lane, 0, OWNER, CAROM_ABORTED, 7));
+        assert_state(0, words[i]);
+        assert_int_equal(atomic_load(&lane->slots[0].reply_bytes), 0);
+    }
+    set_state(&made, 5, carom__state(CAROM__RUNNING, 1, OWNER) | CAROM__WAITER);
+    uint32_t found = 0;
+    assert_true(carom__lane_find_running(lane, OWNER, &found));
+    assert_int_equal(found, 5);
+    assert_true(carom__lane_fail(lane, 5, OWNER, CAROM_ABORTED, 7));
+    assert_state(5, carom__state(CAROM__DONE, 1, OWNER) | CAROM__WAITER);
+    assert_int_equal(atomic_load(&lane->slots[5].status), CAROM_ABORTED);
+    assert_int_equal(atomic_load(&lane->slots[5].reply_bytes), 7);
+}
+
+static void deaths_are_counted_and_stay_at_the_most(void **state)
+{
+    (void)state;
+    assert_int_equal(carom__lane_count_death(lane, 2), 1);
+    assert_int_equal(carom__lane_count_death(lane, 2), 2);
+    assert_int_equal(atomic_load(&lane->slots[2].deaths), 2);
+    assert_int_equal(atomic_load(&lane->slots[1].deaths), 0);
+    atomic_store(&lane->slots[2].deaths, UINT32_MAX); /* a hostile client */
+    assert_true(carom__lane_count_death(lane, 2) == UINT32_MAX);
+}
+
+/* ---------------------------------------------------------------- what waits */
+
+static void what_waits_is_counted_and_its_first_is_found(void **state)
+{
+    (void)state;
+    assert_int_equal(carom__lane_count_waiting(lane), 0);
+    assert_true(carom__lane_first_waiting(lane) == 0);
+    for (uint32_t slot = 0; slot < 4; slot++)
+        test_lane_submit(&made, slot, 9, 0);
+    assert_int_equal(carom__lane_count_waiting(lane), 4);
+    assert_int_equal(carom__cell_slot(carom__lane_first_waiting(lane)), 0);
+    claim_one(OWNER);
+    assert_true(carom__lane_withdraw(lane, 1, 9)); /* its cell stands under head */
+    assert_int_equal(carom__lane_count_waiting(lane), 2);
+    assert_int_equal(carom__cell_slot(carom__lane_first_waiting(lane)), 2);
+    claim_one(OWNER);
+    claim_one(OWNER);
+    assert_int_equal(carom__lane_count_waiting(lane), 0);
+    assert_true(carom__lane_first_waiting(lane) == 0);
+}
+
+static void nonsense_in_the_ring_waits_for_nothing(void **state)
+{
+    (void)state;
+    const uint64_t heads[] = {1, SLOTS, UINT64_MAX, UINT64_MAX - 3, UINT64_C(1) << 63};
+    publish_raw(1, 0xffff); /* a slot that is none */
+    publish_raw(CAROM__GENERATION_MASK, 3);
+    assert_true(carom__lane_first_waiting(lane) == 0);
+    test_lane_submit(&made, 3, 4, 0);
+    assert_int_equal(carom__cell_slot(carom__lane_first_waiting(lane)), 3);
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        set_head(&made, heads[i]);
+        carom__lane_first_waiting(lane); /* ends, and stays inside the lane */
+    }
 }
 
 static void recovery_repeats_completion_bits_that_the_dead_did_not_set(void **state)
@@ -630,7 +714,7 @@ static void recovery_repeats_completion_bits_that_the_dead_did_not_set(void **st
     set_state(&made, 2, carom__state(CAROM__DONE, 1, OWNER));
     set_state(&made, 3, carom__state(CAROM__RUNNING, 1, OTHER) | CAROM__NOTIFY);
     uint32_t armed = carom__lane_arm_event(lane);
-    carom__lane_recover(lane, OWNER);
+    recover(OWNER);
     assert_int_equal(carom__lane_take_completed(lane, 0), 3);
     assert_int_equal(carom__futex_wait(&lane->control->event, armed, -1), -EAGAIN);
 }
@@ -654,7 +738,7 @@ static void recovery_wakes_a_client_whose_wake_the_dead_took_along(void **state)
     pthread_t client = thread_start(sleep_on_slot, NULL);
     await_asleep(&lane->slots[0].state, 1);
     atomic_fetch_xor(&lane->slots[0].state, CAROM__RUNNING ^ CAROM__DONE); /* then it died */
-    carom__lane_recover(lane, OWNER);
+    recover(OWNER);
     thread_join(client);
 }
 
@@ -665,7 +749,7 @@ static void recovery_wakes_who_waits_for_an_event_that_the_dead_only_counted(voi
     await_asleep(&lane->control->event, 1);
     add_to(&board->number[0], 1);
     atomic_fetch_add(&lane->control->event, 2); /* counted, then it died */
-    carom__lane_recover(lane, OWNER);
+    recover(OWNER);
     thread_join(client);
 }
 
@@ -678,7 +762,7 @@ recovery_wakes_who_waits_for_an_event_when_the_dead_had_taken_the_sleepers_bit(v
     add_to(&board->number[0], 1);
     atomic_fetch_add(&lane->control->event, 2);
     atomic_fetch_and(&lane->control->event, ~UINT32_C(1)); /* took the bit, then it died */
-    carom__lane_recover(lane, OWNER);
+    recover(OWNER);
     bool woken = carom__futex_wake(&lane->control->event, 1) == 0; /* or wake it now */
     thread_join(client);
     assert_true(woken);
@@ -979,6 +1063,10 @@ int main(void)
         lane_sentence(recovery_ends_exactly_the_calls_of_that_life_of_that_worker),
         lane_sentence(recovery_may_be_run_again),
         lane_sentence(a_reply_left_half_written_is_not_handed_out),
+        lane_sentence(only_a_running_call_of_that_owner_can_be_failed),
+        lane_sentence(deaths_are_counted_and_stay_at_the_most),
+        lane_sentence(what_waits_is_counted_and_its_first_is_found),
+        lane_sentence(nonsense_in_the_ring_waits_for_nothing),
         lane_sentence(recovery_repeats_completion_bits_that_the_dead_did_not_set),
         lane_sentence(recovery_wakes_a_client_whose_wake_the_dead_took_along),
         lane_sentence(recovery_wakes_who_waits_for_an_event_that_the_dead_only_counted),

@@ -188,6 +188,49 @@ static void an_error_longer_than_the_block_is_cut_at_its_end(void **state)
     carom_call_end(call);
 }
 
+static void an_error_with_its_causes_and_time_arrives(void **state)
+{
+    (void)state;
+    const struct carom_cause causes[] = {{"KeyError", "'inner'"}, {"OSError", NULL}};
+    const struct carom_error given = {.status = CAROM_NOT_FOUND,
+                                      .worker = 77,
+                                      .time_ns = 1600000000123456789,
+                                      .type = "LabError",
+                                      .message = "outer",
+                                      .traceback = "in f\n",
+                                      .cause_count = 2,
+                                      .causes = causes};
+    struct carom_error error;
+    struct carom_call *call = call_submitted(client, ECHO, 4);
+    struct carom_request *request = take();
+    carom_request_fail_with(request, &given);
+    carom_request_fail_with(request, &given); /* the second does not count */
+    assert_int_equal(carom_call_wait(call), CAROM_NOT_FOUND);
+    assert_int_equal(carom_call_error(call, &error), 0);
+    assert_int_equal(error.worker, carom_worker_id(worker));
+    assert_true(error.time_ns == given.time_ns);
+    assert_string_equal(error.type, "LabError");
+    assert_string_equal(error.traceback, "in f\n");
+    assert_int_equal(error.cause_count, 2);
+    assert_string_equal(error.causes[0].type, "KeyError");
+    assert_string_equal(error.causes[0].message, "'inner'");
+    assert_string_equal(error.causes[1].type, "OSError");
+    assert_string_equal(error.causes[1].message, "");
+    carom_call_end(call);
+}
+
+static void a_status_that_is_none_becomes_unknown_also_with_causes(void **state)
+{
+    (void)state;
+    const int wrong[] = {CAROM_OK, -1, CAROM_UNAUTHENTICATED + 1, INT32_MIN};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        const struct carom_error given = {.status = wrong[i], .type = "T"};
+        struct carom_call *call = call_submitted(client, ECHO, 4);
+        carom_request_fail_with(take(), &given);
+        assert_outcome(call, CAROM_UNKNOWN);
+    }
+}
+
 /* ---------------------------------------------------------------- context */
 
 static void the_deadline_is_the_callers(void **state)
@@ -416,6 +459,8 @@ int main(void)
         started(every_status_arrives_and_what_is_none_becomes_unknown),
         started(an_error_without_words_arrives),
         started(an_error_longer_than_the_block_is_cut_at_its_end),
+        started(an_error_with_its_causes_and_time_arrives),
+        started(a_status_that_is_none_becomes_unknown_also_with_causes),
         started(the_deadline_is_the_callers),
         started(the_caller_is_named_as_the_kernel_knows_it),
         started(a_call_is_cancelled_when_the_client_says_so_or_leaves_it),

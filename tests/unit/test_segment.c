@@ -185,6 +185,59 @@ static void a_file_on_disk_of_another_uid_is_refused(void **state)
     close(fd);
 }
 
+/* ---------------------------------------------------------------- replacing */
+
+static _Atomic bool replaced_enough;
+
+static void *read_always(void *at)
+{
+    const volatile char *bytes = at;
+    while (!atomic_load_explicit(&replaced_enough, memory_order_relaxed)) /* a flag, no more */
+        require(bytes[0] >= 'a' && bytes[0] <= 'z' && bytes[BYTES - 2] >= 'a');
+    return NULL;
+}
+
+static char *mapped_full_of(char letter)
+{
+    int fd = create(BYTES);
+    char *base = carom__segment_map(fd, BYTES, true);
+    close(fd);
+    assert_non_null(base);
+    memset(base, letter, BYTES);
+    return base;
+}
+
+static void one_mapping_takes_anothers_place_at_once(void **state)
+{
+    (void)state;
+    char *base = mapped_full_of('a');
+    int mappings = carom_mappings();
+    atomic_store_explicit(&replaced_enough, false, memory_order_relaxed); /* before the thread */
+    pthread_t reader = thread_start(read_always, base + 1);               /* would die in a hole */
+    for (int i = 0; i < ROUNDS(1000); i++) {
+        char letter = (char)('a' + i % 26);
+        assert_int_equal(carom__segment_replace(base, mapped_full_of(letter), BYTES), 0);
+        assert_int_equal(base[0], letter);
+        assert_int_equal(base[BYTES - 1], letter);
+    }
+    atomic_store_explicit(&replaced_enough, true, memory_order_relaxed); /* a flag, no more */
+    thread_join(reader);
+    assert_int_equal(carom_mappings(), mappings);
+    carom__segment_unmap(base, BYTES);
+}
+
+static void what_cannot_be_moved_leaves_zeros_and_no_hole(void **state)
+{
+    (void)state;
+    char *base = mapped_full_of('a'), *gone = mapped_full_of('b');
+    carom__segment_unmap(gone, BYTES);
+    assert_true(carom__segment_replace(base, gone, BYTES) < 0);
+    assert_non_null(strstr(carom_error_detail(), "cannot exchange shared memory"));
+    assert_int_equal(base[0], 0);
+    assert_int_equal(base[BYTES - 1], 0);
+    carom__segment_unmap(base, BYTES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +253,8 @@ int main(void)
         sentence(an_object_that_can_shrink_is_accepted_only_from_the_own_uid),
         sentence(what_is_no_memory_is_refused),
         sentence(a_file_on_disk_of_another_uid_is_refused),
+        sentence(one_mapping_takes_anothers_place_at_once),
+        sentence(what_cannot_be_moved_leaves_zeros_and_no_hole),
     };
     return RUN(tests);
 }

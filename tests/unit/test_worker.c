@@ -12,6 +12,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static struct carom_client *client;
 static struct carom_worker *worker; /* by hand */
@@ -32,6 +33,19 @@ static struct carom_request *take(void)
     struct carom_request *request;
     assert_int_equal(carom_worker_take(worker, PATIENCE, &request), 0);
     return request;
+}
+
+/* Number of a method in the directory, which is that of no worker and of no client. */
+static int directory_id_of(const char *name)
+{
+    struct carom__directory *directory = service_host()->directory;
+    uint32_t count = atomic_load(&directory->method_count);
+    for (uint32_t id = 0; id < count; id++) {
+        if (strcmp(directory->methods[id].name, name) == 0)
+            return (int)id;
+    }
+    fail_msg("the directory has no method '%s'", name);
+    return -1;
 }
 
 static void assert_take(int expected, int64_t timeout_ns)
@@ -103,6 +117,53 @@ static void a_service_that_is_not_there_is_named(void **state)
     assert_int_equal(carom_worker_open("elsewhere", service_methods, METHODS, 0, NULL, &opened),
                      -ENOENT);
     assert_non_null(strstr(carom_error_detail(), "'elsewhere'"));
+}
+
+static void flags_of_a_method_that_nobody_knows_are_refused(void **state)
+{
+    (void)state;
+    const unsigned wrong[] = {2, CAROM_IDEMPOTENT | 4, 0x80000000u, ~0u};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        const struct carom_method method = {.name = "odd", .flags = wrong[i]};
+        assert_not_joined(&method, 1, -EINVAL);
+        assert_non_null(strstr(carom_error_detail(), "'odd'"));
+        assert_non_null(strstr(carom_error_detail(), "CAROM_IDEMPOTENT"));
+    }
+}
+
+static uint32_t flags_in_directory(int id)
+{
+    return atomic_load(&service_host()->directory->methods[id].flags);
+}
+
+static void the_host_learns_which_methods_are_idempotent(void **state)
+{
+    (void)state;
+    const struct carom_method methods[] = {{.name = "again", .flags = CAROM_IDEMPOTENT},
+                                           {.name = "once"}};
+    struct carom_worker *other;
+    assert_int_equal(carom_worker_open(SERVICE, methods, 2, PATIENCE, NULL, &other), 0);
+    int again = directory_id_of("again"), once = directory_id_of("once");
+    uint32_t flags[] = {flags_in_directory(again), flags_in_directory(once)};
+    carom_worker_close(other);
+    assert_int_equal(flags[0], CAROM_IDEMPOTENT);
+    assert_int_equal(flags[1], 0);
+}
+
+static void a_stand_in_says_so(void **state)
+{
+    (void)state;
+    struct carom_worker *other;
+    struct carom_worker_options options = {.size = sizeof options, .stand_in = true};
+    assert_int_equal(carom_host_wait_ready(service_host(), 1, PATIENCE), 0);
+    assert_int_equal(
+        carom_worker_open(SERVICE, service_methods, METHODS, PATIENCE, &options, &other), 0);
+    struct carom__peer_entry *entries = service_host()->directory->workers;
+    await(atomic_load(&entries[carom_worker_id(other)].present) != 0);
+    uint32_t present = atomic_load(&entries[carom_worker_id(other)].present);
+    carom_worker_close(other);
+    assert_int_equal(present, CAROM__PRESENT_STAND_IN);
+    assert_int_equal(atomic_load(&entries[carom_worker_id(worker)].present), CAROM__PRESENT);
 }
 
 static void options_of_an_unknown_size_are_refused(void **state)
@@ -319,19 +380,47 @@ static void a_deadline_before_the_beginning_of_time_has_passed(void **state)
     }
 }
 
+/* A call of a number that the library would refuse to write. */
+static struct carom_call *call_number(uint32_t method)
+{
+    struct carom_call *call = call_begin(client, ECHO, 0);
+    call->submission.method = method;
+    assert_int_equal(carom_call_submit(call, 0), 0);
+    return call;
+}
+
 static void an_unknown_method_is_answered_and_never_returned(void **state)
 {
     (void)state;
-    const int methods[] = {METHODS, CAROM__MAX_METHODS - 1, CAROM__MAX_METHODS, INT32_MAX};
+    const uint32_t methods[] = {METHODS, CAROM__MAX_METHODS - 1, CAROM__MAX_METHODS, INT32_MAX,
+                                UINT32_MAX - 1};
     struct carom_error error;
-    for (size_t i = 0; i < 4; i++) {
-        struct carom_call *call = call_submitted(client, methods[i], 0);
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        struct carom_call *call = call_number(methods[i]);
         assert_take(-ETIMEDOUT, 0);
         assert_int_equal(carom_call_wait(call), CAROM_UNIMPLEMENTED);
         assert_int_equal(carom_call_error(call, &error), 0);
-        assert_string_equal(error.message, "this worker has no such method");
+        assert_string_equal(error.type, "carom.UnknownMethod");
+        assert_non_null(strstr(error.message, "the service has no method of number"));
         carom_call_end(call);
     }
+}
+
+static void a_method_that_only_another_worker_serves_is_answered_by_its_name(void **state)
+{
+    (void)state;
+    struct carom_worker *other;
+    struct carom_error error;
+    const struct carom_method method = {.name = "special"};
+    assert_int_equal(carom_worker_open(SERVICE, &method, 1, PATIENCE, NULL, &other), 0);
+    struct carom_call *call = call_submitted(client, carom_client_method(client, "special"), 0);
+    assert_take(-ETIMEDOUT, 0);
+    assert_int_equal(carom_call_wait(call), CAROM_UNIMPLEMENTED);
+    assert_int_equal(carom_call_error(call, &error), 0);
+    assert_string_equal(error.message, "this worker does not serve the method 'special', which "
+                                       "another worker of the service does");
+    carom_call_end(call);
+    carom_worker_close(other);
 }
 
 static void workers_of_different_methods_share_a_service(void **state)
@@ -350,6 +439,132 @@ static void workers_of_different_methods_share_a_service(void **state)
     assert_int_equal(carom_call_wait(call), CAROM_OK);
     carom_call_end(call);
     carom_worker_close(other);
+}
+
+/* ---------------------------------------------------------------- what runs */
+
+static int running_of(const struct carom_worker *of)
+{
+    int64_t since_ns = -1;
+    int method = carom_worker_running(of, &since_ns);
+    assert_true(method < 0 ? since_ns == 0 : since_ns > 0 && since_ns <= carom_now_ns());
+    assert_int_equal(carom_worker_running(of, NULL), method);
+    return method;
+}
+
+static void a_worker_knows_which_call_it_runs_and_since_when(void **state)
+{
+    (void)state;
+    int64_t since_ns, before = carom_now_ns();
+    assert_int_equal(running_of(worker), -1);
+    struct carom_call *call = call_submitted(client, FAIL, 4);
+    struct carom_request *request = take();
+    assert_int_equal(carom_worker_running(worker, &since_ns), FAIL);
+    assert_true(since_ns >= before - 200 * MILLISECOND && since_ns <= carom_now_ns());
+    assert_int_equal(running_of(worker), FAIL);
+    assert_int_equal(atomic_load(&worker->stats->running), FAIL + 1);
+    carom_request_reply(request, 0);
+    assert_int_equal(running_of(worker), -1);
+    carom_call_end(call);
+}
+
+static void a_call_that_failed_or_was_left_or_whose_memory_was_kept_runs_no_more(void **state)
+{
+    (void)state;
+    struct carom_call *call = call_submitted(client, ECHO, 4);
+    carom_request_fail(take(), CAROM_ABORTED, NULL, NULL, NULL);
+    assert_int_equal(running_of(worker), -1);
+    carom_call_end(call);
+    call = call_submitted(client, ECHO, 4);
+    struct carom_request *request = take();
+    void *kept = (void *)(uintptr_t)carom_request_data(request, NULL);
+    assert_int_equal(carom_request_detach(request, CAROM_REQUEST_BLOCK, 4), 0);
+    assert_int_equal(running_of(worker), ECHO);
+    carom_call_cancel(call);
+    assert_int_equal(running_of(worker), ECHO); /* cancelled is not finished */
+    carom_request_reply(request, 0);
+    assert_int_equal(running_of(worker), -1);
+    carom_call_end(call);
+    carom_detached_free(kept, 4);
+    call = call_submitted(client, ECHO, 4);
+    take();
+    struct carom__worker_stats *record =
+        &service_host()->statistics->workers[carom_worker_id(worker)];
+    assert_int_equal(atomic_load(&record->running), ECHO + 1);
+    worker_stop(worker); /* in the middle of a request */
+    assert_int_equal(atomic_load(&record->running), 0);
+    carom_call_end(call);
+}
+
+static void calls_that_the_library_answers_itself_do_not_run(void **state)
+{
+    (void)state;
+    struct carom_call *expired;
+    assert_int_equal(carom_call_begin(client, ECHO, 0, 0, &expired), 0);
+    assert_int_equal(carom_call_submit(expired, 4), 0);
+    struct carom_call *unknown = call_number(METHODS);
+    assert_take(-ETIMEDOUT, 0);
+    assert_int_equal(running_of(worker), -1);
+    carom_call_end(expired);
+    carom_call_end(unknown);
+}
+
+static void what_runs_is_an_index_of_the_workers_own_methods(void **state)
+{
+    (void)state;
+    struct carom_worker *other;
+    struct carom_request *request;
+    const struct carom_method methods[] = {{.name = "other"}, {.name = "special"}};
+    assert_int_equal(carom_worker_open(SERVICE, methods, 2, PATIENCE, NULL, &other), 0);
+    struct carom_call *call = call_submitted(client, carom_client_method(client, "special"), 0);
+    assert_int_equal(carom_worker_take(other, PATIENCE, &request), 0);
+    int running = running_of(other);
+    uint32_t recorded = atomic_load(&other->stats->running);
+    carom_request_reply(request, 0);
+    carom_call_end(call);
+    int number = directory_id_of("special");
+    carom_worker_close(other);
+    assert_int_equal(running, 1);
+    assert_int_equal(recorded, number + 1);
+}
+
+/* Another worker maps the same memory and may write anything. */
+static void nonsense_in_the_record_is_no_method(void **state)
+{
+    (void)state;
+    const uint32_t nonsense[] = {METHODS + 1, CAROM__MAX_METHODS, CAROM__MAX_METHODS + 1,
+                                 0x80000000u, UINT32_MAX};
+    for (size_t i = 0; i < sizeof nonsense / sizeof nonsense[0]; i++) {
+        atomic_store(&worker->stats->running, nonsense[i]);
+        assert_int_equal(carom_worker_running(worker, NULL), -1);
+    }
+}
+
+static void *watch_running(void *unused)
+{
+    int64_t since_ns, latest_ns = 0;
+    (void)unused;
+    while (value_of(&board->finish) == 0) {
+        int method = carom_worker_running(worker, &since_ns);
+        require(method == -1 || method == ECHO);
+        if (method == -1)
+            continue;
+        require(since_ns >= latest_ns); /* no call looks older than one seen before it */
+        latest_ns = since_ns;
+    }
+    return NULL;
+}
+
+static void another_thread_can_look_while_calls_come_and_go(void **state)
+{
+    (void)state;
+    worker_stop(worker);
+    worker = worker_start();
+    pthread_t thread = thread_start(watch_running, NULL);
+    for (int i = 0; i < ROUNDS(20000); i++)
+        assert_echoes(client);
+    add_to(&board->finish, 1);
+    thread_join(thread);
 }
 
 /* ---------------------------------------------------------------- sleeping */
@@ -458,6 +673,102 @@ static void the_call_that_woke_a_stopped_worker_is_taken_by_another(void **state
     thread_join(thread);
     worker_start();
     assert_int_equal(carom_call_wait(call), CAROM_OK);
+    carom_call_end(call);
+}
+
+/* ---------------------------------------------------------------- asked to leave */
+
+static void *take_until_asked_to_leave(void *unused)
+{
+    (void)unused;
+    assert_take(-ESHUTDOWN, CAROM_FOREVER);
+    require(strstr(carom_error_detail(), "the host asked this worker to leave") != NULL);
+    return NULL;
+}
+
+/* As the host does it, to one worker of this process. */
+static void ask_to_leave(struct carom_worker *asked)
+{
+    struct carom_host *host = service_host();
+    uint32_t id = (uint32_t)carom_worker_id(asked);
+    struct carom__header header;
+    carom__header_set(&header, CAROM__LEAVE, sizeof header);
+    pthread_mutex_lock(&host->lock);
+    require(carom__send(host->workers[id]->socket, &header, sizeof header, NULL, 0, false) == 0);
+    carom__host_changed(host);
+    carom__bell_wake_worker(host->bell, id);
+    pthread_mutex_unlock(&host->lock);
+}
+
+static void a_worker_that_is_asked_to_leave_finishes_its_call_and_takes_no_other(void **state)
+{
+    (void)state;
+    struct carom_request *request, *other;
+    struct carom_call *call = call_submitted(client, ECHO, 4), *next;
+    request = take();
+    ask_to_leave(worker);
+    next = call_submitted(client, ECHO, 4);
+    assert_int_equal(carom_call_poll(call), -EAGAIN); /* it is asked, not stopped */
+    assert_int_equal(carom_request_reply(request, 0), 0);
+    assert_int_equal(carom_call_wait(call), CAROM_OK);
+    assert_int_equal(carom_worker_poll(worker, 0, &other), -ESHUTDOWN);
+    assert_take(-ESHUTDOWN, CAROM_FOREVER);
+    assert_non_null(strstr(carom_error_detail(), "the host asked this worker to leave"));
+    assert_int_equal(carom_worker_run(worker), 0);
+    assert_int_equal(carom_call_poll(next), -EAGAIN);
+    worker_start(); /* whoever takes its place finds the call */
+    assert_int_equal(carom_call_wait(next), CAROM_OK);
+    carom_call_end(call);
+    carom_call_end(next);
+}
+
+static void a_worker_that_sleeps_is_asked_to_leave(void **state)
+{
+    (void)state;
+    pthread_t thread = thread_start(take_until_asked_to_leave, NULL);
+    await_asleep(&worker->bell->parks[worker->id].word, 1);
+    assert_int_equal(carom_host_dismiss(service_host(), getpid()), 1);
+    thread_join(thread);
+}
+
+static void the_call_that_woke_a_worker_which_leaves_is_taken_by_another(void **state)
+{
+    (void)state;
+    struct carom_worker *second = worker_start();
+    await_asleep(&second->bell->parks[second->id].word, 1);
+    pthread_t thread = thread_start(take_until_asked_to_leave, NULL);
+    await_asleep(&worker->bell->parks[worker->id].word, 1);
+    struct carom_host *host = service_host();
+    struct carom__header header;
+    carom__header_set(&header, CAROM__LEAVE, sizeof header);
+    pthread_mutex_lock(&host->lock);
+    require(carom__send(host->workers[worker->id]->socket, &header, sizeof header, NULL, 0,
+                        false) == 0);
+    carom__host_changed(host); /* asked, not woken yet: the call does that */
+    pthread_mutex_unlock(&host->lock);
+    atomic_fetch_and(&worker->bell->parked[0], ~(UINT64_C(1) << second->id)); /* not the other */
+    struct carom_call *call = call_submitted(client, ECHO, 4);
+    thread_join(thread);
+    assert_int_equal(carom_call_wait(call), CAROM_OK);
+    carom_call_end(call);
+}
+
+static void orders_of_a_wrong_size_are_ignored(void **state)
+{
+    (void)state;
+    struct carom_host *host = service_host();
+    struct {
+        struct carom__header header;
+        uint64_t more;
+    } message = {.more = 1};
+    carom__header_set(&message.header, CAROM__LEAVE, sizeof message);
+    pthread_mutex_lock(&host->lock);
+    require(carom__send(host->workers[worker->id]->socket, &message, sizeof message, NULL, 0,
+                        false) == 0);
+    carom__host_changed(host);
+    pthread_mutex_unlock(&host->lock);
+    struct carom_call *call = call_submitted(client, ECHO, 4);
+    carom_request_reply(take(), 0);
     carom_call_end(call);
 }
 
@@ -612,7 +923,8 @@ static int use_in_child(void *unused)
     struct carom_request *request;
     (void)unused;
     if (carom_worker_take(worker, 0, &request) != -ECHILD ||
-        carom_worker_poll(worker, 0, &request) != -ECHILD || carom_worker_run(worker) != -ECHILD)
+        carom_worker_poll(worker, 0, &request) != -ECHILD || carom_worker_run(worker) != -ECHILD ||
+        carom_worker_running(worker, NULL) != -1)
         return 1;
     carom_worker_close(worker);
     return 0;
@@ -643,6 +955,9 @@ int main(void)
         started(a_method_named_twice_is_refused),
         started(the_longest_name_can_be_called),
         started(a_service_that_is_not_there_is_named),
+        started(flags_of_a_method_that_nobody_knows_are_refused),
+        started(the_host_learns_which_methods_are_idempotent),
+        started(a_stand_in_says_so),
         started(options_of_an_unknown_size_are_refused),
         started(spinning_can_be_set_or_switched_off),
         started(ids_are_given_in_turn_and_used_again),
@@ -656,13 +971,24 @@ int main(void)
         started(a_call_that_expired_during_a_long_one_never_runs),
         started(a_deadline_before_the_beginning_of_time_has_passed),
         started(an_unknown_method_is_answered_and_never_returned),
+        started(a_method_that_only_another_worker_serves_is_answered_by_its_name),
         started(workers_of_different_methods_share_a_service),
+        started(a_worker_knows_which_call_it_runs_and_since_when),
+        started(a_call_that_failed_or_was_left_or_whose_memory_was_kept_runs_no_more),
+        started(calls_that_the_library_answers_itself_do_not_run),
+        started(what_runs_is_an_index_of_the_workers_own_methods),
+        started(nonsense_in_the_record_is_no_method),
+        started(another_thread_can_look_while_calls_come_and_go),
         started(a_worker_that_sleeps_is_woken_by_a_call),
         started(workers_that_fall_asleep_again_and_again_miss_no_call),
         started(a_signal_interrupts_a_worker_that_sleeps),
         started(a_worker_told_to_stop_takes_nothing_more),
         started(a_worker_that_sleeps_is_stopped_from_another_thread),
         started(the_call_that_woke_a_stopped_worker_is_taken_by_another),
+        started(a_worker_that_is_asked_to_leave_finishes_its_call_and_takes_no_other),
+        started(a_worker_that_sleeps_is_asked_to_leave),
+        started(the_call_that_woke_a_worker_which_leaves_is_taken_by_another),
+        started(orders_of_a_wrong_size_are_ignored),
         started(a_request_left_open_is_answered_when_the_worker_leaves),
         started(run_gives_each_call_to_its_handler),
         started(a_method_without_a_handler_is_answered_by_run),

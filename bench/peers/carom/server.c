@@ -85,7 +85,8 @@ static struct settings read_arguments(int argc, char **argv)
 /** A worker's process; ends with the service. */
 __attribute__((noreturn)) static void work(struct settings *settings)
 {
-    const struct carom_method method = {"answer", answer, settings};
+    const struct carom_method method = {
+        .name = "answer", .handler = answer, .context = settings};
     struct carom_worker *worker = NULL;
     int error = carom_worker_open(settings->at, &method, 1, BENCH_OPEN_NS, &settings->options,
                                   &worker);
