@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding the application's service by "module:attribute", and saying why if it cannot be."""
+"""Finding the application's service by "module:attribute", running its hooks, saying why if
+either cannot be done."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from types import ModuleType, TracebackType
 
 from carom.errors import ApplicationError
-from carom.service import Service
+from carom.service import Service, hook_name
 
 
 def load(target: str) -> Service:
@@ -28,6 +30,27 @@ def load(target: str) -> Service:
     if not found.methods:
         raise ApplicationError(f"{target} has no methods: decorate functions with @service.method")
     return found
+
+
+def run_load_hooks(service: Service, target: str) -> None:
+    """Once after load(). Raises ApplicationError."""
+    for hook in service.load_hooks:
+        run_hook("load", target, hook)
+
+
+def run_hook(kind: str, target: str, hook: Callable[..., object], *arguments: object) -> None:
+    """Calls a hook; ApplicationError for whatever it raises."""
+    try:
+        hook(*arguments)
+    except BaseException as error:  # whatever the application does there
+        raise hook_error(kind, target, hook, error) from None
+
+
+def hook_error(kind: str, target: str, hook: object, error: BaseException) -> ApplicationError:
+    """Says which hook raised what."""
+    return ApplicationError(
+        f"{kind} hook {hook_name(hook)!r} of {target} {what_it_did(error)}", own_part(error)
+    )
 
 
 def search_here() -> None:
@@ -49,7 +72,7 @@ def import_module(name: str) -> ModuleType:
                 f"there is no module {error.name!r} in {os.getcwd()} or on the module search path"
             ) from None
         raise ApplicationError(
-            f"cannot import {name}: {type(error).__name__}: {first_line(error)}", own_part(error)
+            f"cannot import {name}: {what_was_raised(error)}", own_part(error)
         ) from None
 
 
@@ -68,6 +91,32 @@ def find(module: ModuleType, attribute: str) -> object:
             raise ApplicationError(f"module {module.__name__} has no {attribute!r}{hint}")
         found = getattr(found, part)
     return found
+
+
+def what_it_did(error: BaseException) -> str:
+    """What a hook did, to go on with after its name."""
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({exit_code(error)})"
+    return f"raised {what_was_raised(error)}"
+
+
+def what_was_raised(error: BaseException) -> str:
+    """Type and first line of an exception, in one line."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({exit_code(error)})"
+    line = first_line(error)
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def exit_code(error: SystemExit) -> str:
+    """The argument of sys.exit."""
+    return "" if error.code is None else repr(error.code)
+
+
+def failure_text(error: ApplicationError) -> str:
+    """The traceback, if there is one, and the line below it."""
+    above = error.traceback.rstrip("\n")
+    return f"{above}\n{error}" if above else str(error)
 
 
 def first_line(error: BaseException) -> str:

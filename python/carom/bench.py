@@ -20,7 +20,7 @@ from carom.benchtext import as_json, as_text, live_line
 from carom.client import CONNECT_TIMEOUT_S
 from carom.generator import DEPTH_MOST, Generator
 from carom.load import Work
-from carom.supervisor import one_line
+from carom.text import one_line
 
 CALL_TIMEOUT_S = 10.0
 DURATION_S = 10.0

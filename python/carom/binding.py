@@ -10,24 +10,35 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock, get_ident
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from carom import failure
 from carom._native import ffi, lib
-from carom.errors import RemoteError, UnknownMethodError
+from carom.errors import Cause, UnknownMethodError, remote_error
 from carom.library import CData
-from carom.load import Failures, Plan, Report
-from carom.records import ClientRecord, ServiceRecord, State, WorkerRecord
+from carom.records import (
+    ClientRecord,
+    ClientStatistics,
+    ServiceRecord,
+    State,
+    Waiting,
+    WorkerRecord,
+)
 from carom.status import Status
+
+if TYPE_CHECKING:
+    from carom.load import Plan, Report
 
 METHOD_NAME_BYTES: int = lib.CAROM_METHOD_NAME_MAX
 SERVICE_NAME_BYTES: int = lib.CAROM_SERVICE_NAME_MAX
+DESCRIPTION_BYTES: int = lib.CAROM_DESCRIPTION_MAX
 FOREVER = -1
+IN_THIS_THREAD = 2
 PATH_BYTES = 4096
 
 OS_ERRORS: dict[int, type[OSError]] = {
@@ -75,6 +86,8 @@ def c_string(name: str) -> bytes:
 
 
 SPIN_MOST_S = 3600.0
+PAUSE_MOST_S = 86400.0
+NEVER = -1
 
 
 def nanoseconds(timeout: float | None) -> int:
@@ -116,6 +129,16 @@ def die_with(parent: int) -> bool:
     return True
 
 
+def become_subreaper() -> None:
+    """Descendants of this process that lose their parent become its children."""
+    check(lib.carom_py_become_subreaper())
+
+
+def forget_sigterm() -> None:
+    """In a forked child: SIGTERM ends it, whatever it did to the parent's workers."""
+    lib.carom_py_stop_on_sigterm(ffi.NULL, False)
+
+
 class Handle:
     """One object of the C library, closed once: by close() or when this is collected."""
 
@@ -144,13 +167,53 @@ def spin_options(spin: bool | float) -> dict[str, int]:
     return {"spin_ns": nanoseconds(spin)}
 
 
+def retry_options(
+    attempts: int,
+    statuses: Collection[Status],
+    pause: float,
+    pause_most: float,
+    reconnect_timeout: float | None,
+) -> dict[str, int]:
+    """How an options struct says when a call is made again; ValueError for what cannot be."""
+    if not 1 <= attempts < 2**32:
+        raise ValueError(f"retry_attempts counts the first attempt: at least 1, not {attempts}")
+    wrong = [status for status in statuses if not 1 <= status <= max(Status)]
+    if wrong:
+        raise ValueError(f"retry_statuses has {wrong[0]!r}, which is no status of an error")
+    if not 0 <= pause <= PAUSE_MOST_S:
+        raise ValueError(f"retry_pause is 0 to {PAUSE_MOST_S:g} seconds, not {pause}")
+    if not pause <= pause_most <= PAUSE_MOST_S:
+        raise ValueError(
+            f"retry_pause_most is retry_pause ({pause:g}) to {PAUSE_MOST_S:g} seconds, "
+            f"not {pause_most}"
+        )
+    if reconnect_timeout is not None and not reconnect_timeout >= 0:
+        raise ValueError(f"reconnect_timeout is at least 0 seconds, not {reconnect_timeout}")
+    if not statuses:
+        attempts = 1
+    reconnect_ns = nanoseconds(reconnect_timeout)
+    return {
+        "retry_attempts": attempts,
+        "retry_statuses": sum(1 << status for status in {*statuses}),
+        "retry_pause_ns": max(nanoseconds(pause), 1),  # 0 would mean the default
+        "retry_pause_most_ns": max(nanoseconds(pause_most), 1),
+        "reconnect_timeout_ns": {FOREVER: 2**63 - 1, 0: NEVER}.get(reconnect_ns, reconnect_ns),
+    }
+
+
 class ClientHandle(Handle):
     """struct carom_client. Thread-safe, close() included: the last call in flight closes it."""
 
     def __init__(
-        self, service: str, timeout: float | None, *, spin: bool | float = True, **options: int
+        self,
+        service: str,
+        timeout: float | None,
+        *,
+        spin: bool | float = True,
+        **options: int,
     ) -> None:
-        asked = ffi.new("struct carom_client_options *", options | spin_options(spin))
+        fields = {**options, **spin_options(spin)}
+        asked = ffi.new("struct carom_client_options *", fields)
         asked.size = ffi.sizeof("struct carom_client_options")
         slot = ffi.new("struct carom_client **")
         check(lib.carom_client_open(c_string(service), nanoseconds(timeout), asked, slot))
@@ -167,24 +230,39 @@ class ClientHandle(Handle):
         finally:
             self._leave()
 
+    def statistics(self) -> ClientStatistics:
+        """Reconnections, retries."""
+        found = ffi.new("struct carom_client_statistics *")
+        self._enter()
+        try:
+            check(lib.carom_client_statistics(self._pointer, found))
+        finally:
+            self._leave()
+        return ClientStatistics(
+            reconnects=found.reconnects,
+            retries=found.retries,
+            connected_ns=found.connected_ns,
+            connected=found.connected,
+        )
+
     def call(self, method: int, data: object, timeout_ns: int) -> bytes:
         """One whole call. Raises RemoteError, or what `check` makes of a local failure."""
         request = ffi.from_buffer(data)
-        call = ffi.new("struct carom_call **")
+        calling = ffi.new("struct carom_py_calling *")
         self._enter()
         try:
-            outcome = lib.carom_py_call(
-                self._pointer, method, request, len(request), timeout_ns, call
-            )
-            while outcome == -errno.EINTR and call[0] != ffi.NULL:
-                outcome = lib.carom_call_wait(call[0])  # Python's signal handlers have run by now
+            outcome = -errno.EINTR
+            while outcome == -errno.EINTR:  # between two rounds Python's signal handlers run
+                outcome = lib.carom_py_call(
+                    self._pointer, method, request, len(request), timeout_ns, calling
+                )
             if outcome != 0:
-                raise_outcome(outcome, call[0])
+                raise_outcome(outcome, calling.call)
             length = ffi.new("size_t *")
-            reply = lib.carom_call_reply(call[0], length)
+            reply = lib.carom_call_reply(calling.call, length)
             return bytes(ffi.buffer(reply, length[0]))
         finally:
-            lib.carom_call_end(call[0])
+            lib.carom_call_end(calling.call)
             self._leave()
 
     @contextmanager
@@ -223,25 +301,43 @@ def raise_outcome(outcome: int, call: CData) -> NoReturn:
     check(outcome)
     error = ffi.new("struct carom_error *")
     check(lib.carom_call_error(call, error))
-    raise RemoteError(
+    raise remote_error(
         Status(error.status) if 0 < error.status <= max(Status) else Status.UNKNOWN,
         text(error.type),
         text(error.message),
         text(error.traceback),
         error.worker,
+        time=error.time_ns / 1e9 if error.time_ns > 0 else None,
+        causes=tuple(
+            Cause(text(error.causes[i].type), text(error.causes[i].message))
+            for i in range(error.cause_count)
+        ),
     )
 
 
 class WorkerHandle(Handle):
-    """struct carom_worker. One thread serves; stop() and close() may come from any."""
+    """struct carom_worker. One thread serves; stop() and close() may come from any.
+
+    methods   names, with whether the method is idempotent
+    stand_in  answers because no other worker can; does not make the service ready
+    """
 
     def __init__(
-        self, service: str, methods: Sequence[str], timeout: float | None, *, spin: bool | float
+        self,
+        service: str,
+        methods: Mapping[str, bool],
+        timeout: float | None,
+        *,
+        spin: bool | float,
+        stand_in: bool = False,
     ) -> None:
         names = [ffi.new("char[]", c_string(name)) for name in methods]
-        table = ffi.new("struct carom_method[]", [{"name": name} for name in names])
+        flags = [lib.CAROM_IDEMPOTENT if idempotent else 0 for idempotent in methods.values()]
+        rows = [{"name": name, "flags": flag} for name, flag in zip(names, flags, strict=True)]
+        table = ffi.new("struct carom_method[]", rows)
         size = ffi.sizeof("struct carom_worker_options")
         options = ffi.new("struct carom_worker_options *", {"size": size, **spin_options(spin)})
+        options.stand_in = stand_in
         slot = ffi.new("struct carom_worker **")
         waited_ns = nanoseconds(timeout)
         check(lib.carom_worker_open(c_string(service), table, len(names), waited_ns, options, slot))
@@ -267,6 +363,24 @@ class WorkerHandle(Handle):
         if outcome != -errno.ESHUTDOWN:
             check(outcome)
 
+    def refuse(self, reason: str) -> None:
+        """Answers every call with UNAVAILABLE until stopped, or until the service ends."""
+        with self._serving:
+            lib.carom_py_refuse(self._pointer, reason.encode("utf-8", "replace"))
+
+    def running(self) -> tuple[int, int] | None:
+        """Index of the method of the call it runs and when that was claimed; None: it waits."""
+        since_ns = ffi.new("int64_t *")
+        method = lib.carom_worker_running(self._pointer, since_ns)
+        return (method, since_ns[0]) if method >= 0 else None
+
+    def interrupt(self, running: tuple[int, int], exception: type[BaseException]) -> bool:
+        """Raises in the handler of that call of running(), if it still runs, in its thread.
+
+        True: that is the calling thread, which must raise the exception itself.
+        """
+        return lib.carom_py_interrupt(self._pointer, *running, id(exception)) == IN_THIS_THREAD
+
     def stop(self) -> None:
         """Makes serve() return after the call it runs."""
         if self._owned is not None:
@@ -274,7 +388,7 @@ class WorkerHandle(Handle):
 
     def stop_on_sigterm(self) -> None:
         """From now on SIGTERM to this process means stop(). Undone by close()."""
-        check(lib.carom_py_stop_on_sigterm(self._pointer))
+        check(lib.carom_py_stop_on_sigterm(self._pointer, True))
         self._stops_on_sigterm = True
 
     def close(self) -> None:
@@ -283,9 +397,15 @@ class WorkerHandle(Handle):
         self.stop()
         with self._serving:
             if self._stops_on_sigterm:
-                lib.carom_py_stop_on_sigterm(ffi.NULL)
+                lib.carom_py_stop_on_sigterm(self._pointer, False)
                 self._stops_on_sigterm = False
             super().close()
+
+    def abandon(self) -> None:
+        """Forgets it without a system call, for when its file descriptors belong to others now."""
+        if self._stops_on_sigterm:
+            lib.carom_py_stop_on_sigterm(self._pointer, False)
+        self._owned = ffi.gc(self._owned, None)
 
     def _not_from_handler(self) -> None:
         if self._server == get_ident():
@@ -298,10 +418,21 @@ class HostHandle(Handle):
     close() removes the socket and disconnects every peer; not while run() runs.
     """
 
-    def __init__(self, service: str, allowed_uids: Sequence[int], **limits: int) -> None:
+    def __init__(
+        self,
+        service: str,
+        allowed_uids: Sequence[int],
+        *,
+        quarantine: str | None = None,
+        event_fd: int = 0,
+        **limits: int,
+    ) -> None:
         uids = ffi.new("unsigned int[]", list(allowed_uids))
+        folder = ffi.NULL if quarantine is None else ffi.new("char[]", c_string(quarantine))
         options = ffi.new("struct carom_host_options *", limits)
         options.size = ffi.sizeof("struct carom_host_options")
+        options.quarantine_folder = folder
+        options.event_fd = event_fd
         options.allowed_uids = uids
         options.allowed_uid_count = len(allowed_uids)
         slot = ffi.new("struct carom_host **")
@@ -319,6 +450,24 @@ class HostHandle(Handle):
     def wait_ready(self, workers: int, timeout: float | None) -> None:
         """Until so many workers are ready; TimeoutError, ConnectionAbortedError when stopped."""
         check(lib.carom_host_wait_ready(self._pointer, workers, nanoseconds(timeout)))
+
+    def note_end(self, pid: int, reason: str) -> None:
+        """Before a process is reaped, or killed: what its callers are told."""
+        lib.carom_host_note_end(self._pointer, pid, reason.encode("utf-8", "replace"))
+
+    def dismiss(self, pid: int) -> int:
+        """Asks the workers of a process to leave after their call; how many there are."""
+        return check(lib.carom_host_dismiss(self._pointer, pid))
+
+    def waiting(self) -> Waiting:
+        """Calls that no worker has claimed yet."""
+        found = ffi.new("struct carom_waiting *")
+        lib.carom_host_waiting(self._pointer, found)
+        return Waiting(found.calls, found.oldest_ns)
+
+    def describe(self, state: State, description: str) -> None:
+        """For tools; ValueError when it is longer than DESCRIPTION_BYTES."""
+        check(lib.carom_host_describe(self._pointer, state, description.encode()))
 
 
 class ObserverHandle(Handle):
@@ -358,9 +507,22 @@ class ObserverHandle(Handle):
                 busy_ns=info.busy_ns,
                 handler_p50_ns=info.handler_p50_ns,
                 handler_p99_ns=info.handler_p99_ns,
+                running=self._method(info.running_method),
+                running_since_ns=info.running_since_ns,
             )
             for info in self._all("struct carom_worker_info[]", lib.carom_observer_workers)
         ]
+
+    def description(self) -> str:
+        """What the keeper of the service said of it last; "" if nothing."""
+        buffer = ffi.new("char[]", DESCRIPTION_BYTES + 1)
+        check(lib.carom_observer_description(self._pointer, buffer, DESCRIPTION_BYTES + 1))
+        return text(buffer)
+
+    def _method(self, number: int) -> str | None:
+        if number < 0:
+            return None
+        return text(lib.carom_observer_method(self._pointer, number))
 
     def clients(self) -> list[ClientRecord]:
         """Every client."""
@@ -416,6 +578,8 @@ class LoadHandle(Handle):
 
     def report(self) -> Report:
         """What became of the plan."""
+        from carom.load import Failures, Report  # workers do without them
+
         report = lib.carom_py_load_report(self._pointer)
         return Report(
             end_ns=report.end_ns,

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any
 
-from carom.binding import ClientHandle, nanoseconds
+from carom.binding import ClientHandle, nanoseconds, retry_options
+from carom.records import ClientStatistics
+from carom.status import Status
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -29,6 +32,11 @@ class Client:
         data     any contiguous bytes-like object; copied into shared memory
         timeout  seconds for the whole call; None waits for ever
 
+        Waits, within the timeout, for a service that is still starting, and for one that went away
+        to come back (`reconnect_timeout`). A call of a method that the service declares idempotent
+        is made again as the client's `retry_*` options say, also after the host was restarted; no
+        other call is ever made twice.
+
         Raises RemoteError when the handler raised or its worker died, TimeoutError when the time
         is over, UnknownMethodError (a KeyError), ValueError when the request is larger than the
         block or the client is closed, ConnectionError when the service stops or its host has died.
@@ -39,6 +47,11 @@ class Client:
         if number is None:
             number = self._methods[method] = self._handle.method(method)
         return self._handle.call(number, data, nanoseconds(timeout))
+
+    def statistics(self) -> ClientStatistics:
+        """How often this client connected again and made calls again, and whether it is connected
+        as far as it knows."""
+        return self._handle.statistics()
 
     def close(self) -> None:
         """Ends the connection. Calls of other threads that are in flight still end as usual."""
@@ -68,11 +81,16 @@ def connect(
     reply_block_bytes: int = 0,
     resident_bytes: int = 0,
     spin: bool | float = True,
+    retry_attempts: int = 3,
+    retry_statuses: Collection[Status] = (Status.UNAVAILABLE,),
+    retry_pause: float = 0.005,
+    retry_pause_most: float = 1.0,
+    reconnect_timeout: float | None = 5.0,
 ) -> Client:
     """Connects to a service by its name, or by the path of its socket if there is a "/" in it.
 
-    timeout  seconds to wait for the service to appear and for its first worker to be ready;
-             None waits for ever
+    timeout  seconds to wait for the service to appear; None waits for ever. Its workers need not
+             be ready yet: calls wait for them
     slots    calls in flight, a power of two; 0 means 256
     request_block_bytes, reply_block_bytes
              largest request and reply; 0 means 64 MiB, of address space until used
@@ -80,9 +98,18 @@ def connect(
              memory kept for reuse after large calls; 0 means 256 MiB
     spin     True spins while it pays, for what a wake-up costs at most; seconds: for so long at
              most; False sleeps at once
+    retry_attempts, retry_statuses
+             a call of an idempotent method that ends with one of these statuses is made again, so
+             often at most, the first time included; 1 never repeats. Never past its timeout
+    retry_pause, retry_pause_most
+             seconds before the second attempt at most, doubling with each up to the other; the
+             pause is drawn at random from 0 to that. There is none after a worker's death
+    reconnect_timeout
+             seconds for which a call looks for a service that went away; None looks as long as the
+             call may take, 0 never connects again
 
     Raises FileNotFoundError (no such service), ConnectionRefusedError (its host has died),
-    TimeoutError (no worker ready in time), PermissionError (this user is not allowed),
+    TimeoutError (its host does not answer), PermissionError (this user is not allowed),
     ConnectionError (another version of carom), OSError, ValueError, MemoryError.
     """
     handle = ClientHandle(
@@ -93,5 +120,8 @@ def connect(
         reply_block_bytes=reply_block_bytes,
         resident_bytes=resident_bytes,
         spin=spin,
+        **retry_options(
+            retry_attempts, retry_statuses, retry_pause, retry_pause_most, reconnect_timeout
+        ),
     )
     return Client(service, handle)

@@ -36,7 +36,18 @@ if TYPE_CHECKING:
             """Seconds until the deadline, at least 0.0; None without a deadline."""
 
         def cancelled(self) -> bool:
-            """Whether nobody waits any more: cancelled, left, or past the deadline."""
+            """Whether nobody waits for the answer any more.
+
+            The caller cancelled, left, or its deadline passed. One atomic load, and one reading
+            of the clock if there is a deadline.
+            """
+
+        def check(self) -> None:
+            """Raises when nobody waits for the answer any more; to be called now and then.
+
+            TimeoutError past the deadline, else carom.Cancelled when the caller cancelled or left.
+            Let it through: the caller gets DEADLINE_EXCEEDED or CANCELLED.
+            """
 
         def reply(self, size: int, /) -> memoryview:
             """A writable view of `size` bytes in the reply block: build the answer in it.

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from carom.binding import WorkerHandle
 from carom.service import Service
 
 JOIN_TIMEOUT_S = 10.0
+TICK_S = 0.01
+"""The clock that says when a call began is this coarse at the most."""
 
 
 class Worker:
@@ -37,7 +40,13 @@ class Worker:
             (method.name, method.handler, method.takes_context)
             for method in service.methods.values()
         )
-        self._handle = WorkerHandle(name or service.name, list(service.methods), timeout, spin=spin)
+        self._handle = WorkerHandle(
+            name or service.name,
+            {method.name: method.idempotent for method in service.methods.values()},
+            timeout,
+            spin=spin,
+        )
+        self._timeouts = tuple(method.timeout for method in service.methods.values())
         self.id = self._handle.id
 
     def run(self) -> None:
@@ -56,6 +65,29 @@ class Worker:
         """Lets SIGTERM do the same, even while a handler computes. For the main program."""
         self._handle.stop_on_sigterm()
 
+    def interrupt(self, timeout: float | None = None) -> None:
+        """Raises TimeoutError in the handler of a call that has run longer than it may.
+
+        timeout  seconds that methods get which have no timeout of their own; None: any time
+
+        A handler that waits in C sees it afterwards. Nothing happens between two calls. From any
+        thread; in that of run() itself it may be called by a signal handler only.
+        """
+        running = self._handle.running()
+        if running is None:
+            return
+        own = self._timeouts[running[0]]
+        limit = timeout if own is None else own
+        if limit is None or time.monotonic() - running[1] / 1e9 < limit - TICK_S:
+            return
+        text = f"the call ran longer than its timeout of {limit:g} s"
+        if self._handle.interrupt(running, timeout_error(text)):
+            raise TimeoutError(text)
+
+    def abandon(self) -> None:
+        """Instead of close() when something has closed the file descriptors of this process."""
+        self._handle.abandon()
+
     def close(self) -> None:
         """Leaves the service."""
         self._handle.close()
@@ -70,3 +102,12 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def timeout_error(text: str) -> type[TimeoutError]:
+    """TimeoutError as a class that brings its text along: other threads get a class only."""
+
+    def begin(self: TimeoutError) -> None:
+        TimeoutError.__init__(self, text)
+
+    return type("TimeoutError", (TimeoutError,), {"__init__": begin, "__module__": "builtins"})

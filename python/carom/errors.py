@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, NamedTuple
 
 from carom.status import Status
 
@@ -26,6 +27,21 @@ class Error(Exception):
         return self.message
 
 
+class Cancelled(Error):
+    """Raised by `Context.check` when the caller has cancelled the call, or has left."""
+
+    def __init__(self, message: str = "the caller does not wait for this call any more") -> None:
+        super().__init__(Status.CANCELLED, message)
+        self.args = (message,)
+
+
+class Cause(NamedTuple):
+    """One link of the chain behind a remote error: what was raised before it."""
+
+    type: str
+    message: str
+
+
 class RemoteError(Exception):
     """A call that reached the service and ended with another status than OK.
 
@@ -33,18 +49,31 @@ class RemoteError(Exception):
     type       name of the exception in the worker, such as "ValueError"; "carom.WorkerDied"
     message    its text
     traceback  the worker's traceback as text, "" if there is none
-    worker     id of the worker within the service
+    worker     id of the worker within the service; -1 none
+    time       when it failed, seconds since the epoch; None unknown
+    causes     what was raised before it, the direct cause first
     """
 
     def __init__(
-        self, status: Status, type: str, message: str, traceback: str = "", worker: int = -1
+        self,
+        status: Status,
+        type: str,
+        message: str,
+        traceback: str = "",
+        worker: int = -1,
+        time: float | None = None,
+        causes: tuple[Cause, ...] = (),
     ) -> None:
-        super().__init__(status, type, message, traceback, worker)
+        # Not OSError's, which some of the types below inherit and which takes its first argument
+        # for an errno.
+        Exception.__init__(self, status, type, message, traceback, worker, time, causes)
         self.status = status
         self.type = type
         self.message = message
         self.traceback = traceback
         self.worker = worker
+        self.time = time
+        self.causes = causes
         if traceback and sys.version_info >= (3, 11):
             self.add_note(self._remote())
 
@@ -58,6 +87,40 @@ class RemoteError(Exception):
 
     def _remote(self) -> str:
         return f"\nIn worker {self.worker}:\n\n{self.traceback.rstrip()}"
+
+
+class RemoteTimeoutError(RemoteError, TimeoutError):
+    """DEADLINE_EXCEEDED: the worker gave up. What expired here is a plain TimeoutError."""
+
+
+class RemoteUnavailableError(RemoteError, ConnectionError):
+    """UNAVAILABLE: the worker died, or there is none that could take the call."""
+
+
+class RemoteUnimplementedError(RemoteError, NotImplementedError):
+    """UNIMPLEMENTED: the worker does not serve this method, or not yet."""
+
+
+class RemotePermissionError(RemoteError, PermissionError):
+    """PERMISSION_DENIED: the handler refused."""
+
+
+class RemoteLookupError(RemoteError, LookupError):
+    """NOT_FOUND: there is no such thing."""
+
+
+REMOTE_ERRORS: dict[Status, type[RemoteError]] = {
+    Status.DEADLINE_EXCEEDED: RemoteTimeoutError,
+    Status.UNAVAILABLE: RemoteUnavailableError,
+    Status.UNIMPLEMENTED: RemoteUnimplementedError,
+    Status.PERMISSION_DENIED: RemotePermissionError,
+    Status.NOT_FOUND: RemoteLookupError,
+}
+
+
+def remote_error(status: Status, *details: Any, **more: Any) -> RemoteError:
+    """The exception for a status, of a built-in type where one fits; arguments as RemoteError's."""
+    return REMOTE_ERRORS.get(status, RemoteError)(status, *details, **more)
 
 
 class UnknownMethodError(KeyError):
@@ -82,5 +145,17 @@ class ApplicationError(Exception):
         return self.message
 
 
-for _public in (Error, RemoteError, UnknownMethodError, ApplicationError):
+for _public in (
+    ApplicationError,
+    Cancelled,
+    Cause,
+    Error,
+    RemoteError,
+    RemoteLookupError,
+    RemotePermissionError,
+    RemoteTimeoutError,
+    RemoteUnavailableError,
+    RemoteUnimplementedError,
+    UnknownMethodError,
+):
     _public.__module__ = "carom"

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from carom.address import socket_path
 from carom.binding import HostHandle
+from carom.records import State, Waiting
 
 
 class Host:
@@ -19,6 +20,8 @@ class Host:
     allowed_uids  users who may connect besides this process's own
     max_clients, max_workers, max_slots, max_block_bytes
                   limits; 0 means 1024, 256, 4096 per client, 1 GiB
+    quarantine    folder where a request that killed two workers is written
+    event_fd      a pipe that gets a line per event (carom.h, struct carom_host_options); 0 none
     ended         called on the host's thread when it ends, stopped or failed
 
     Raises OSError (EADDRINUSE: a live host serves this name), PermissionError, ValueError.
@@ -33,6 +36,8 @@ class Host:
         max_workers: int = 0,
         max_slots: int = 0,
         max_block_bytes: int = 0,
+        quarantine: str | None = None,
+        event_fd: int = 0,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = socket_path(service)
@@ -45,6 +50,8 @@ class Host:
             max_workers=max_workers,
             max_slots=max_slots,
             max_block_bytes=max_block_bytes,
+            quarantine=quarantine,
+            event_fd=event_fd,
         )
         self._thread: Thread | None = Thread(target=self._run, name="carom-host", daemon=True)
         self._thread.start()
@@ -56,6 +63,25 @@ class Host:
         Raises TimeoutError after `timeout` seconds, ConnectionAbortedError when stopped.
         """
         self._handle.wait_ready(workers, timeout)
+
+    def note_end(self, pid: int, reason: str) -> None:
+        """What the callers of a process's workers are told about its end.
+
+        To be said before the process is reaped. Without it the host finds a signal out by itself.
+        """
+        self._handle.note_end(pid, reason)
+
+    def dismiss(self, pid: int) -> int:
+        """Asks the workers of a process to leave after their call; how many there are."""
+        return self._handle.dismiss(pid)
+
+    def waiting(self) -> Waiting:
+        """Calls that no worker has claimed yet. To be asked regularly."""
+        return self._handle.waiting()
+
+    def describe(self, state: State, description: str) -> None:
+        """How the service is, for tools (`Observer.description`)."""
+        self._handle.describe(state, description)
 
     def stop(self) -> None:
         """Tells clients and workers that the service ends; no call begins any more."""

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from carom.address import sockets
 from carom.binding import service_folder
 from carom.observer import Observer
+from carom.text import NS_PER_S, duration, one_line
 
 NS_PER_US = 1e3
-NS_PER_S = 1e9
 
 
 def services() -> str:
@@ -34,8 +34,10 @@ def service_row(path: Path) -> list[str]:
         return [path.stem, "stale: its host is gone"]
     except PermissionError:
         return [path.stem, "not allowed for this user"]
+    except TimeoutError:
+        return [path.stem, "silent: its host does not answer"]
     except OSError as error:
-        return [path.stem, error.strerror or str(error)]
+        return [path.stem, one_line(error)]
     return [
         path.stem,
         service.state.name.lower(),
@@ -73,33 +75,29 @@ def service(name: str) -> str:
     return "\n\n".join(
         [
             f"{title}\nmethods: {', '.join(service.methods)}",
-            table(head, rows),
-            table(["CLIENT", "PID", "UID"], peers),
+            table(head, rows, words=()),
+            table(["CLIENT", "PID", "UID"], peers, words=()),
         ]
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart; numbers to the right. A short row ends in a remark."""
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[int] = (0, 1)
+) -> str:
+    """Columns two spaces apart. A short row ends in a remark.
+
+    words  columns that start at the left; the others are numbers and end at the right
+    """
     full = [row for row in rows if len(row) == len(head)]
     widths = [max(map(len, column)) for column in zip(head, *full, strict=True)]
     widths[0] = max(len(row[0]) for row in [head, *rows])
-    return "\n".join(line(row, widths).rstrip() for row in [head, *rows])
+    return "\n".join(line(row, widths, words).rstrip() for row in [head, *rows])
 
 
-def line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """One row; the first two columns may be words, so they start at the left."""
+def line(row: Sequence[str], widths: Sequence[int], words: Collection[int]) -> str:
+    """One row."""
     cells = [
-        cell.ljust(width) if i < 2 and not cell.isdecimal() else cell.rjust(width)
+        cell.ljust(width) if i in words else cell.rjust(width)
         for i, (cell, width) in enumerate(zip(row, widths, strict=False))
     ]
     return "  ".join(cells)
-
-
-def duration(span_ns: int) -> str:
-    """Like 41s, 12m, 5h, 3d."""
-    span_s = max(0, int(span_ns / NS_PER_S))
-    for size_s, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if span_s >= 2 * size_s:
-            return f"{span_s // size_s}{unit}"
-    return f"{span_s}s"

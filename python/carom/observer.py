@@ -33,6 +33,10 @@ class Observer:
         """Every client, now."""
         return self._handle.clients()
 
+    def description(self) -> str:
+        """What the keeper of the service said of it last (`Host.describe`); "" if nothing."""
+        return self._handle.description()
+
     def close(self) -> None:
         """Disconnects."""
         self._handle.close()

@@ -72,6 +72,14 @@ static PyObject *context_remaining(PyObject *self, PyObject *unused)
     return PyFloat_FromDouble(left_ns > 0 ? (double)left_ns / NS_PER_S : 0.0);
 }
 
+/* Reads the clock, the exact one, only if there is a deadline. */
+static bool is_late(const struct carom_request *request)
+{
+    int64_t deadline_ns = carom_request_deadline(request);
+
+    return deadline_ns != INT64_MAX && carom_now_ns() >= deadline_ns;
+}
+
 static PyObject *context_cancelled(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -79,8 +87,35 @@ static PyObject *context_cancelled(PyObject *self, PyObject *unused)
 
     if (request == NULL)
         return NULL;
-    return PyBool_FromLong(carom_request_cancelled(request) ||
-                           carom_now_ns() >= carom_request_deadline(request));
+    return PyBool_FromLong(carom_request_cancelled(request) || is_late(request));
+}
+
+static PyObject *raise_cancelled(void)
+{
+    PyObject *error = PyObject_CallMethod(carom_py_support, "cancelled", NULL);
+
+    if (error == NULL)
+        return NULL;
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+    return NULL;
+}
+
+/* The deadline first: a caller whose time is over leaves as well, a moment later. */
+static PyObject *context_check(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct carom_request *request = live_request(self);
+
+    if (request == NULL)
+        return NULL;
+    if (is_late(request)) {
+        PyErr_SetString(PyExc_TimeoutError, "the deadline of this call has passed");
+        return NULL;
+    }
+    if (carom_request_cancelled(request))
+        return raise_cancelled();
+    Py_RETURN_NONE;
 }
 
 static PyObject *context_reply(PyObject *self, PyObject *size)
@@ -97,6 +132,10 @@ static PyObject *context_reply(PyObject *self, PyObject *size)
         return PyErr_Format(PyExc_ValueError, "a reply cannot have %zd bytes", length_bytes);
     size_t capacity_bytes;
     void *data = carom_request_reply_block(request, &capacity_bytes);
+    if (data == NULL) {
+        PyErr_SetString(PyExc_ChildProcessError, carom_error_detail());
+        return NULL;
+    }
     if ((size_t)length_bytes > capacity_bytes) {
         carom_py_raise_too_large(length_bytes, capacity_bytes);
         return NULL;
@@ -118,8 +157,13 @@ static PyMethodDef context_methods[] = {
     {"remaining", context_remaining, METH_NOARGS,
      "remaining()\n--\n\nSeconds until the deadline, at least 0.0; None without a deadline."},
     {"cancelled", context_cancelled, METH_NOARGS,
-     "cancelled()\n--\n\nWhether nobody waits for the answer any more: the caller cancelled, left, "
-     "or its deadline passed."},
+     "cancelled()\n--\n\nWhether nobody waits for the answer any more.\n\n"
+     "The caller cancelled, left, or its deadline passed. One atomic load, and one reading\n"
+     "of the clock if there is a deadline."},
+    {"check", context_check, METH_NOARGS,
+     "check()\n--\n\nRaises when nobody waits for the answer any more; to be called now and then."
+     "\n\nTimeoutError past the deadline, else carom.Cancelled when the caller cancelled or left."
+     "\nLet it through: the caller gets DEADLINE_EXCEEDED or CANCELLED."},
     {"reply", context_reply, METH_O,
      "reply(size)\n--\n\nA writable memoryview of `size` bytes in the reply block, to build the "
      "answer in place;\nreturn it, or a slice of it. Its content is that of an older reply to the "

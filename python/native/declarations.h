@@ -3,6 +3,7 @@
 
 #define CAROM_METHOD_NAME_MAX 103
 #define CAROM_SERVICE_NAME_MAX 63
+#define CAROM_DESCRIPTION_MAX 16383
 
 struct carom_client;
 struct carom_call;
@@ -27,19 +28,38 @@ struct carom_client_options {
     uint64_t resident_bytes;
     int64_t spin_ns;
     bool no_spin;
+    uint32_t retry_attempts;
+    uint32_t retry_statuses;
+    int64_t retry_pause_ns;
+    int64_t retry_pause_most_ns;
+    int64_t reconnect_timeout_ns;
 };
 int carom_client_open(const char *service, int64_t timeout_ns,
                       const struct carom_client_options *options, struct carom_client **client);
 void carom_client_close(struct carom_client *client);
 int carom_client_method(struct carom_client *client, const char *name);
-int carom_call_wait(struct carom_call *call);
+struct carom_client_statistics {
+    uint64_t reconnects;
+    uint64_t retries;
+    int64_t connected_ns;
+    bool connected;
+};
+int carom_client_statistics(struct carom_client *client,
+                            struct carom_client_statistics *statistics);
 const void *carom_call_reply(struct carom_call *call, size_t *length_bytes);
+struct carom_cause {
+    const char *type;
+    const char *message;
+};
 struct carom_error {
     int status;
     int32_t worker;
+    int64_t time_ns;
     const char *type;
     const char *message;
     const char *traceback;
+    uint32_t cause_count;
+    const struct carom_cause *causes;
 };
 int carom_call_error(struct carom_call *call, struct carom_error *error);
 void carom_call_end(struct carom_call *call);
@@ -48,17 +68,21 @@ struct carom_method {
     const char *name;
     carom_handler *handler;
     void *context;
+    unsigned flags;
 };
+#define CAROM_IDEMPOTENT 1
 struct carom_worker_options {
     size_t size;
     int64_t spin_ns;
     bool no_spin;
+    bool stand_in;
 };
 int carom_worker_open(const char *service, const struct carom_method *methods, size_t method_count,
                       int64_t timeout_ns, const struct carom_worker_options *options,
                       struct carom_worker **worker);
 void carom_worker_close(struct carom_worker *worker);
 int carom_worker_id(const struct carom_worker *worker);
+int carom_worker_running(const struct carom_worker *worker, int64_t *since_ns);
 void carom_worker_stop(struct carom_worker *worker);
 
 struct carom_peer {
@@ -75,6 +99,8 @@ struct carom_host_options {
     uint64_t max_block_bytes;
     const unsigned int *allowed_uids;
     size_t allowed_uid_count;
+    const char *quarantine_folder;
+    int event_fd;
 };
 int carom_host_open(const char *service, const struct carom_host_options *options,
                     struct carom_host **host);
@@ -82,6 +108,22 @@ int carom_host_run(struct carom_host *host);
 void carom_host_stop(struct carom_host *host);
 int carom_host_wait_ready(struct carom_host *host, uint32_t workers, int64_t timeout_ns);
 void carom_host_close(struct carom_host *host);
+void carom_host_note_end(struct carom_host *host, int pid, const char *text);
+int carom_host_dismiss(struct carom_host *host, int pid);
+struct carom_waiting {
+    uint64_t calls;
+    int64_t oldest_ns;
+};
+void carom_host_waiting(struct carom_host *host, struct carom_waiting *waiting);
+enum carom_service_state {
+    CAROM_STARTING,
+    CAROM_READY,
+    CAROM_STOPPING,
+    CAROM_DEGRADED,
+    CAROM_FAILING,
+    CAROM_DRAINING,
+};
+int carom_host_describe(struct carom_host *host, enum carom_service_state state, const char *text);
 
 struct carom_service_info {
     char name[64];
@@ -101,6 +143,8 @@ struct carom_worker_info {
     uint64_t busy_ns;
     uint64_t handler_p50_ns;
     uint64_t handler_p99_ns;
+    int32_t running_method;
+    int64_t running_since_ns;
 };
 struct carom_client_info {
     struct carom_peer peer;
@@ -113,14 +157,23 @@ int carom_observer_workers(struct carom_observer *observer, struct carom_worker_
                            size_t capacity);
 int carom_observer_clients(struct carom_observer *observer, struct carom_client_info *infos,
                            size_t capacity);
+int carom_observer_description(struct carom_observer *observer, char *text, size_t capacity_bytes);
 const char *carom_observer_method(struct carom_observer *observer, uint32_t method);
 
 int carom_py_setup(uintptr_t names, uintptr_t support);
 int carom_py_serve(struct carom_worker *worker, uintptr_t handlers, uintptr_t raised);
+struct carom_py_calling {
+    struct carom_call *call;
+    ...;
+};
 int carom_py_call(struct carom_client *client, int method, const void *data, size_t length_bytes,
-                  int64_t timeout_ns, struct carom_call **call);
-int carom_py_stop_on_sigterm(struct carom_worker *worker);
+                  int64_t timeout_ns, struct carom_py_calling *calling);
+int carom_py_stop_on_sigterm(struct carom_worker *worker, bool stops);
+int carom_py_interrupt(struct carom_worker *worker, int method, int64_t since_ns,
+                       uintptr_t exception);
 int carom_py_die_with(int parent);
+int carom_py_refuse(struct carom_worker *worker, const char *reason);
+int carom_py_become_subreaper(void);
 
 #define CAROM_PY_LOAD_BUCKETS 3712
 struct carom_py_load_plan {

@@ -19,7 +19,8 @@
 
 #define POLL_NS 5000          /* holding the GIL while spinning for the next call */
 #define TAKE_NS 500000000     /* a Python signal handler runs at most this late */
-#define CALLS_PER_BREATH 1024 /* between two looks at signals and other threads */
+#define BREATH_NS 5000000     /* between two looks at signals and other threads, or one call */
+#define FORKED (-2)           /* instead of a reply's length: this is a child of the worker */
 
 struct method {
     PyObject *name;     /* borrowed from the tuple of handlers, as is */
@@ -29,20 +30,23 @@ struct method {
 
 struct loop {
     struct carom_worker *worker;
+    struct carom_py_stage stage; /* for who interrupts a handler: process.c */
     struct carom_py_lease request;
     struct carom_py_block *reply; /* NULL until a handler asks for one */
     struct carom_py_context *context;
     PyObject *raised; /* list; the exception that ends the loop goes there */
     bool leaving;
+    int64_t breathed_ns; /* claim of the first call since the GIL was free for others; 0 none */
     int method_count;
     struct method methods[];
 };
 
 /* What is told to the caller about an exception. */
 struct failure {
-    int status;
-    const char *type, *message, *traceback; /* inside `texts`, or static */
-    PyObject *texts;
+    struct carom_error error; /* its strings are inside `texts` and `kind` */
+    struct carom_cause causes[CAROM_CAUSES_MAX];
+    PyObject *texts;    /* NULL when the exception could not be described */
+    PyTypeObject *kind; /* of the exception */
 };
 
 PyObject *carom_py_support;
@@ -57,21 +61,44 @@ static void leave_with(struct loop *loop, PyObject *exception)
         PyErr_Clear();
 }
 
+/* As many causes as are described as they should be. */
+static void read_causes(struct failure *failure, PyObject *causes)
+{
+    failure->error.causes = failure->causes;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(causes) && i < CAROM_CAUSES_MAX; i++) {
+        struct carom_cause *cause = &failure->causes[i];
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(causes, i), "yy", &cause->type, &cause->message))
+            return;
+        failure->error.cause_count++;
+    }
+}
+
+/* What carom.failure says of an exception. Without memory for that, its type has to do. */
+static void read_texts(struct failure *failure, PyObject *exception)
+{
+    struct carom_error *error = &failure->error;
+    PyObject *causes;
+
+    failure->texts = PyObject_CallMethod(carom_py_support, "describe", "O", exception);
+    if (failure->texts != NULL &&
+        PyArg_ParseTuple(failure->texts, "iyyyO!", &error->status, &error->type, &error->message,
+                         &error->traceback, &PyTuple_Type, &causes))
+        read_causes(failure, causes);
+    PyErr_Clear();
+}
+
 /* Turns the current exception into a failure and drops it; frames it held are free after this. */
 static void describe_exception(struct loop *loop, struct failure *failure)
 {
     PyObject *exception = carom_py_take_exception();
 
-    *failure = (struct failure){.status = CAROM_UNKNOWN, .type = Py_TYPE(exception)->tp_name,
-                                .message = "", .traceback = ""};
+    *failure = (struct failure){.kind = Py_TYPE(exception)};
+    Py_INCREF(failure->kind);
+    failure->error = (struct carom_error){.status = CAROM_UNKNOWN, .type = failure->kind->tp_name};
     if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
         PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt))
         leave_with(loop, exception);
-    failure->texts = PyObject_CallMethod(carom_py_support, "describe", "O", exception);
-    if (failure->texts == NULL ||
-        !PyArg_ParseTuple(failure->texts, "iyyy", &failure->status, &failure->type,
-                          &failure->message, &failure->traceback))
-        PyErr_Clear();
+    read_texts(failure, exception);
     Py_DECREF(exception);
 }
 
@@ -87,8 +114,32 @@ static PyObject *lend_context(struct loop *loop, struct carom_request *request)
     return (PyObject *)loop->context;
 }
 
-/* Runs the handler. The length of the reply in the reply block, or -1 with an exception. We hold no
- * object of the call any more but the lease, the reply's block, the context and that exception. */
+/* Whether the handler has forked and this is the child, which has none of the call's memory. */
+static bool is_forked(const struct carom_request *request)
+{
+    return carom_request_data(request, NULL) == NULL;
+}
+
+/* The child of a worker has no part in the call. What ends a process ends it, everything else that
+ * its half of the handler returned or raised is dropped: there is nobody to tell. */
+static Py_ssize_t leave_child(struct loop *loop, PyObject *result)
+{
+    if (loop->context != NULL)
+        loop->context->request = NULL;
+    Py_XDECREF(result);
+    if (result != NULL)
+        return FORKED;
+    PyObject *exception = carom_py_take_exception();
+    if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
+        PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt))
+        leave_with(loop, exception);
+    Py_DECREF(exception);
+    return FORKED;
+}
+
+/* Runs the handler. The length of the reply in the reply block, FORKED, or -1 with an exception. We
+ * hold no object of the call any more but the lease, the reply's block, the context and that
+ * exception. */
 static Py_ssize_t run_handler(struct loop *loop, const struct method *method,
                               struct carom_request *request)
 {
@@ -102,8 +153,14 @@ static Py_ssize_t run_handler(struct loop *loop, const struct method *method,
         return -1;
     if (method->takes_context && (arguments[2] = lend_context(loop, request)) == NULL)
         return -1;
+    loop->stage.in_handler = true;
     PyObject *result = PyObject_Vectorcall(method->function, arguments + 1,
                                            count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    loop->stage.in_handler = false;
+    if (loop->stage.interrupted)
+        carom_py_stage_calm(&loop->stage);
+    if (is_forked(request))
+        return leave_child(loop, result);
     if (result == NULL)
         return -1;
     Py_ssize_t length = carom_py_store_result(method->name, request, result);
@@ -124,7 +181,8 @@ static void settle(struct loop *loop, struct carom_request *request)
         carom_py_block_settle(&loop->reply, request, CAROM_REPLY_BLOCK);
 }
 
-static void serve_call(struct loop *loop, struct carom_request *request)
+/* 0, or -ECHILD when the handler forked and this is the child. */
+static int serve_call(struct loop *loop, struct carom_request *request)
 {
     int index = carom_request_method(request);
     struct failure failure;
@@ -132,18 +190,22 @@ static void serve_call(struct loop *loop, struct carom_request *request)
     if (index < 0 || index >= loop->method_count) {
         carom_request_fail(request, CAROM_UNIMPLEMENTED, "carom.UnknownMethod",
                            "this worker has no method of that number", NULL);
-        return;
+        return 0;
     }
     Py_ssize_t length = run_handler(loop, &loop->methods[index], request);
+    if (length == FORKED)
+        return -ECHILD;
     if (length < 0)
         describe_exception(loop, &failure);
     settle(loop, request);
     if (length >= 0) {
         carom_request_reply(request, (size_t)length);
-        return;
+        return 0;
     }
-    carom_request_fail(request, failure.status, failure.type, failure.message, failure.traceback);
+    carom_request_fail_with(request, &failure.error);
     Py_XDECREF(failure.texts);
+    Py_DECREF(failure.kind);
+    return 0;
 }
 
 /* ---- the loop ---- */
@@ -160,6 +222,22 @@ static void breathe(struct loop *loop)
     Py_DECREF(exception);
 }
 
+/* Whether to breathe after the call that was just claimed. A burst may last for ever, and a handler
+ * that is written in C looks at nothing: without this, one loop would keep the loops of other
+ * threads from the GIL. The worker has read the clock when it claimed the call. */
+static bool is_out_of_breath(struct loop *loop)
+{
+    int64_t claimed_ns;
+
+    carom_worker_running(loop->worker, &claimed_ns);
+    if (loop->breathed_ns == 0)
+        loop->breathed_ns = claimed_ns;
+    if (claimed_ns - loop->breathed_ns < BREATH_NS)
+        return false;
+    loop->breathed_ns = claimed_ns;
+    return true;
+}
+
 /* The next call: spins a little with the GIL, then spins and sleeps without. */
 static int next_request(struct loop *loop, struct carom_request **request)
 {
@@ -170,20 +248,23 @@ static int next_request(struct loop *loop, struct carom_request **request)
     Py_BEGIN_ALLOW_THREADS
     error = carom_worker_take(loop->worker, TAKE_NS, request);
     Py_END_ALLOW_THREADS
+    loop->breathed_ns = 0;
     return error;
 }
 
 static int serve_until_stopped(struct loop *loop)
 {
     struct carom_request *request;
-    unsigned served = 0;
     int error = 0;
 
     while (!loop->leaving) {
         error = next_request(loop, &request);
         if (error == 0) {
-            serve_call(loop, request);
-            if (++served % CALLS_PER_BREATH == 0)
+            bool breathless = is_out_of_breath(loop);
+            error = serve_call(loop, request);
+            if (error != 0)
+                return error;
+            if (breathless)
                 breathe(loop);
         } else if (error == -EINTR || error == -ETIMEDOUT) {
             breathe(loop);
@@ -229,7 +310,9 @@ int carom_py_serve(struct carom_worker *worker, uintptr_t handlers, uintptr_t ra
     int error = -ENOMEM;
 
     if (loop != NULL) {
+        carom_py_stage_enter(&loop->stage, worker);
         error = serve_until_stopped(loop);
+        carom_py_stage_leave(&loop->stage);
         loop_delete(loop);
     }
     PyGILState_Release(gil);

@@ -32,27 +32,62 @@ int carom_py_setup(uintptr_t names, uintptr_t support);
 /* Serves calls until the worker is stopped. `handlers` is a tuple of (name, function,
  * takes_context) in the order of the worker's methods. A Python exception that must end the loop
  * (KeyboardInterrupt, SystemExit, one from a signal handler) is appended to the list `raised`.
- * Returns 0 or what carom_worker_take returned last. */
+ * Returns 0, what carom_worker_take returned last, or -ECHILD in a process that a handler forked
+ * and that came out of the handler. */
 int carom_py_serve(struct carom_worker *worker, uintptr_t handlers, uintptr_t raised);
 
-/* A whole call except its end: begin, copy the request in, submit, wait. *call is NULL when there
- * is nothing to end. Returns as carom_call_wait. */
-int carom_py_call(struct carom_client *client, int method, const void *data, size_t length_bytes,
-                  int64_t timeout_ns, struct carom_call **call);
+/* How far a call has come; zeros before its first step. */
+struct carom_py_calling {
+    struct carom_call *call; /* to be ended when it is not NULL */
+    int64_t deadline_ns;
+    uint32_t repeats;
+};
 
-/* Makes SIGTERM stop `worker` between two calls, whatever Python is doing; NULL undoes it. */
-int carom_py_stop_on_sigterm(struct carom_worker *worker);
+/* A whole call except its end: begin, copy the request in, submit, wait, and all of it again where
+ * an idempotent call has lost its connection. Returns as carom_call_wait; after -EINTR it is to be
+ * called again with the same arguments and goes on. */
+int carom_py_call(struct carom_client *client, int method, const void *data, size_t length_bytes,
+                  int64_t timeout_ns, struct carom_py_calling *calling);
+
+/* Makes SIGTERM stop `worker` between two calls, whatever Python is doing, or undoes it. When none
+ * is left (NULL undoes all) SIGTERM does again what it does by default. -ENOSPC: too many. */
+int carom_py_stop_on_sigterm(struct carom_worker *worker, bool stops);
+
+/* Raises the exception class of that id() in the handler of the call which carom_worker_running
+ * describes by `method` and `since_ns`. Returns 1 when that will happen; 2 when the handler runs in
+ * the calling thread, which is to raise it itself; 0 when that call runs no handler any more. */
+int carom_py_interrupt(struct carom_worker *worker, int method, int64_t since_ns,
+                       uintptr_t exception);
 
 /* Asks the kernel to kill this process when `parent` dies; -ESRCH when it has died already. */
 int carom_py_die_with(pid_t parent);
 
+/* Answers every call with UNAVAILABLE, type "carom.Unavailable", and a reason, until the worker is
+ * stopped. Returns what carom_worker_take returned last. */
+int carom_py_refuse(struct carom_worker *worker, const char *reason);
+
+/* Processes whose parent dies become children of this one, if it is an ancestor. 0 or -errno. */
+int carom_py_become_subreaper(void);
+
 /* ---- shared between the C files ---- */
+
+/* Where a loop is, for carom_py_interrupt. Read and written with the GIL held. */
+struct carom_py_stage {
+    struct carom_py_stage *next;
+    struct carom_worker *worker;
+    unsigned long thread;
+    bool in_handler;
+    bool interrupted; /* an exception was raised in this handler; it may be still to come */
+};
+
+void carom_py_stage_enter(struct carom_py_stage *stage, struct carom_worker *worker);
+void carom_py_stage_leave(struct carom_py_stage *stage);
+void carom_py_stage_calm(struct carom_py_stage *stage);
 
 /* Memory of a call that Python objects may look at. Every way to that memory leads through a
  * reference to this object, so one look at its reference count tells whether somebody kept it. */
 struct carom_py_block {
-    PyObject_HEAD
-    void *data;
+    PyObject_HEAD void *data;
     Py_ssize_t length_bytes; /* of the next view */
     Py_ssize_t extent_bytes; /* of the longest view of this call */
     bool read_only;
@@ -78,15 +113,14 @@ bool carom_py_peek_memory(PyObject *object, const void **data, Py_ssize_t *lengt
 
 /* The second argument of a handler that asks for it; dead (request == NULL) after its call. */
 struct carom_py_context {
-    PyObject_HEAD
-    struct carom_request *request;
+    PyObject_HEAD struct carom_request *request;
     struct carom_py_block **reply; /* the loop's; made on first use */
 };
 
 int carom_py_context_ready(PyObject *names);
 struct carom_py_context *carom_py_context_new(void);
 
-/* The module carom.failure: describes exceptions, makes those with a text of their own. */
+/* The module carom.failure: describes exceptions, makes those of carom's own. */
 extern PyObject *carom_py_support;
 
 /* Puts what the handler of `method` (its name) returned into the reply block. Its length in bytes,

@@ -7,6 +7,7 @@ Everything waits for a condition, with a bound that only a broken build reaches.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+import carom as package
 
 COMMAND = str(Path(sys.executable).parent / "carom")
 APPLICATIONS = Path(__file__).parent / "applications"
@@ -77,8 +80,35 @@ class Served:
     def errors(self) -> str:
         return self.log.read_text()
 
+    @property
+    def path(self) -> str:
+        """Of its socket."""
+        return re.search(r" at (\S+) with ", self.line).group(1)  # type: ignore[union-attr]
+
+    def description(self) -> dict[str, Any]:
+        """What the supervisor says of its service."""
+        with package.Observer(self.path) as observer:
+            described: dict[str, Any] = json.loads(observer.description())
+        return described
+
+    def workers(self) -> list[int]:
+        """Worker processes that are ready and stay, as the supervisor sees them."""
+        workers = self.description()["workers"]
+        return sorted(worker["pid"] for worker in workers if worker["stage"] == "ready")
+
+    def template(self) -> int | None:
+        pid: int | None = self.description()["template"]
+        return pid
+
     def children(self) -> list[int]:
-        return children_of(self.pid)
+        """Live worker processes, whatever the supervisor thinks of them."""
+        pids = [pid for pid in children_of(self.pid) if is_alive(pid)]
+        return [pid for pid in pids if pid != self.template()]
+
+    def wait_log(self, text: str, count: int = 1) -> str:
+        """Until the log has a text so often; all of the log."""
+        until(lambda: self.errors.count(text) >= count, f"{text!r} in the log")
+        return self.errors
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)

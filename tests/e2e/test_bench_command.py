@@ -215,7 +215,7 @@ def test_a_signal_ends_the_run_and_shows_what_was_measured(
 
 @pytest.mark.parametrize("depth", [1, 4])
 def test_a_signal_gives_up_calls_that_hang(serve: Serve, depth: int) -> None:
-    serve("lab:service", "--grace", "0")
+    serve("lab:service", "--graceful-timeout", "0")
     running = Running("lab", "sleep", "--text", "1000", "--depth", str(depth), *FOR_EVER, "--json")
     running.wait_for_line()
     status, output = running.end(signal.SIGINT)

@@ -75,6 +75,10 @@ def test_call_says_in_one_line_what_is_wrong(here: Path, arguments: list[str], t
         ["serve", "lab:service", "--workers", "many"],
         ["serve", "lab:service", "--spin", "0"],
         ["serve", "lab:service", "--spin", "1", "--no-spin"],
+        ["serve", "lab"],
+        ["serve", "lab:service", "--grace", "5"],
+        ["status"],
+        ["ls", "lab", "lab"],
         ["fly"],
     ],
 )

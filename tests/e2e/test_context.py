@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import carom
+import carom.context
 import pytest
 from processes import until
 
@@ -76,7 +80,7 @@ def test_a_reply_larger_than_its_block_raises_in_the_handler(lab: carom.Client) 
 def test_a_context_is_dead_after_its_call(lab: carom.Client) -> None:
     lab.call("keep_context")
     texts = json.loads(lab.call("use_kept_context"))
-    assert len(texts) == 5
+    assert len(texts) == 6
     assert all("only while its handler runs" in text for text in texts)
 
 
@@ -96,6 +100,42 @@ def test_a_handler_sees_that_its_client_has_left(lab: carom.Client) -> None:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert lab.call("was_cancelled", timeout=20.0) == b"None"
+
+
+def test_check_returns_nothing_while_somebody_waits(lab: carom.Client) -> None:
+    assert lab.call("check") == b"None"
+    assert lab.call("check", timeout=50.0) == b"None"
+
+
+def test_check_raises_a_timeout_past_the_deadline(lab: carom.Client) -> None:
+    with pytest.raises(TimeoutError):
+        lab.call("until_check_raises", timeout=0.05)
+    told = lab.call("checked", timeout=20.0)
+    assert told == b"builtins.TimeoutError: the deadline of this call has passed"
+
+
+def test_check_raises_cancelled_when_the_client_has_left(lab: carom.Client) -> None:
+    child = os.fork()
+    if child == 0:
+        with carom.connect(lab.service) as mine:
+            mine.call("until_check_raises")
+        os._exit(1)
+    until(lambda: is_busy(lab))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    told = lab.call("checked", timeout=20.0)
+    assert told == b"carom.Cancelled: the caller does not wait for this call any more"
+
+
+def test_what_python_shows_of_the_context_is_what_its_stub_says() -> None:
+    """The types are made in C; the stub is what type checkers and readers see."""
+    module = ast.parse(Path(carom.context.__file__).read_text())
+    stubs = [n for n in ast.walk(module) if isinstance(n, ast.ClassDef) and n.name == "Context"]
+    functions = {n.name: n for n in stubs[0].body if isinstance(n, ast.FunctionDef)}
+    public = {name for name in vars(carom.Context) if not name.startswith("_")}
+    assert public == set(functions)
+    for name in ("cancelled", "check"):
+        assert inspect.getdoc(getattr(carom.Context, name)) == ast.get_docstring(functions[name])
 
 
 def is_busy(lab: carom.Client) -> bool:

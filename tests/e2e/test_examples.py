@@ -61,6 +61,17 @@ def test_a_service_without_python_counts_words_and_stops_on_sigterm(folder: Path
     assert list(folder.glob("*.sock")) == []
 
 
+def test_a_program_that_launches_its_own_workers_prints_the_answer(tmp_path: Path) -> None:
+    command = [str(PROGRAMS / "launch" / "main"), "you"]
+    environment = {**os.environ, "CAROM_PYTHON": sys.executable}
+    options = {"capture_output": True, "text": True, "timeout": 60, "env": environment}
+    greeted = subprocess.run(command, cwd=ROOT / "examples" / "launch", check=False, **options)
+    assert (greeted.returncode, greeted.stdout) == (0, "Hello, you!\n"), greeted.stderr
+    elsewhere = subprocess.run(command, cwd=tmp_path, check=False, **options)
+    assert elsewhere.returncode == 1
+    assert "hello:service could not be served" in elsewhere.stderr
+
+
 @pytest.mark.timeout(120)
 def test_the_demo_leaves_a_thumbnail_and_a_histogram_of_the_photograph() -> None:
     results = ROOT / "build" / "demo"

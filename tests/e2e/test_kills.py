@@ -232,10 +232,11 @@ def test_hundreds_of_connections_leave_the_host_as_it_was(serve: Serve) -> None:
 
 def test_workers_die_with_a_supervisor_that_cannot_say_goodbye(serve: Serve) -> None:
     served = serve(workers=3)
-    assert sorted(served.worker_pids) == children_of(served.pid)
+    everybody = children_of(served.pid)
+    assert sorted(served.worker_pids) == served.children()
     served.process.kill()
     served.wait()
-    until(lambda: not any(is_alive(pid) for pid in served.worker_pids))
+    until(lambda: not any(is_alive(pid) for pid in everybody))
 
 
 def test_an_observer_sees_a_worker_come_and_go(serve: Serve) -> None:

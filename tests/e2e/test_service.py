@@ -101,6 +101,73 @@ def test_the_decorated_function_stays_what_it_was() -> None:
     assert service.methods["other"].handler is named
 
 
+def test_a_method_says_whether_it_may_run_twice_and_how_long_it_may_take() -> None:
+    service = carom.Service("s")
+
+    @service.method(idempotent=True, timeout=2)
+    def again(request: memoryview) -> None: ...
+
+    @service.method()
+    def once(request: memoryview) -> None: ...
+
+    assert (service.methods["again"].idempotent, service.methods["again"].timeout) == (True, 2)
+    assert (service.methods["once"].idempotent, service.methods["once"].timeout) == (False, None)
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_that_is_no_time_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match=r"method 'len': a timeout is more than 0 seconds, not"):
+        carom.Service("s").method(timeout=timeout)(len)
+
+
+def test_options_of_a_method_have_types() -> None:
+    service = carom.Service("s")
+    for options in ({"timeout": "5 s"}, {"timeout": True}, {"idempotent": 1}):
+        with pytest.raises(TypeError, match="method 'len'"):
+            service.method(**options)(len)  # type: ignore[call-overload]
+    assert not service.methods
+
+
+def test_hooks_stay_what_they_were_and_keep_their_order() -> None:
+    service = carom.Service("s")
+
+    def first() -> None: ...
+    def second(scale: int = 1) -> None: ...
+    def warm(client: carom.Client) -> None: ...
+
+    for hook in (first, second):
+        assert service.on_load(hook) is hook
+        assert service.on_start(hook) is hook
+    assert service.warmup(warm) is warm
+    assert service.load_hooks == service.start_hooks == [first, second]
+    assert service.warmup_hooks == [warm]
+
+
+def generating() -> Any:
+    yield
+
+
+async def waiting() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "hook", "message"),
+    [
+        ("on_load", lambda needed: None, "on_load hook '<lambda>' must take (), not (needed)"),
+        ("on_start", lambda *, key: None, "on_start hook '<lambda>' must take (), not (*, key)"),
+        ("warmup", lambda: None, "warmup hook '<lambda>' must take (client), not ()"),
+        ("on_load", waiting, "on_load hook 'waiting' is async: only plain functions are called"),
+        ("on_start", generating, "on_start hook 'generating' is a generator: calling it would"),
+        ("warmup", None, "warmup needs a function, not NoneType"),
+        ("on_load", 3, "on_load needs a function, not int"),
+    ],
+)
+def test_hooks_that_cannot_be_called_are_refused(kind: str, hook: Any, message: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        getattr(carom.Service("s"), kind)(hook)
+    assert str(raised.value).startswith(message)
+
+
 @pytest.mark.parametrize("name", ["", "x" * 64])
 def test_service_names_that_do_not_fit_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="name"):
@@ -178,6 +245,32 @@ def test_a_handler_cannot_close_or_run_its_own_worker_but_stop_it(folder: Path) 
                 with pytest.raises(carom.RemoteError, match="can only stop"):
                     client.call(name)
             assert client.call("stop") == b""
+        running.result()
+
+
+def test_an_overdue_handler_in_another_thread_can_be_interrupted(folder: Path) -> None:
+    service = carom.Service("overdue")
+    inside = threading.Event()
+
+    @service.method(timeout=0.02)
+    def spin(request: memoryview) -> None:
+        inside.set()
+        while True:
+            pass
+
+    with carom.Host("overdue"), carom.Worker(service) as worker, ThreadPoolExecutor(2) as threads:
+        running = threads.submit(worker.run)
+        with carom.connect("overdue") as client:
+            for _ in range(3):
+                inside.clear()
+                call = threads.submit(client.call, "spin")
+                inside.wait()
+                while not call.done():
+                    worker.interrupt()
+                    time.sleep(0.005)
+                with pytest.raises(carom.RemoteError, match="longer than its timeout of"):
+                    call.result()
+        worker.stop()
         running.result()
 
 

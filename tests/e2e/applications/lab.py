@@ -11,9 +11,11 @@ import json
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +358,7 @@ def use_kept_context(request: memoryview, mine: carom.Context) -> bytes:
         lambda context: context.client,
         lambda context: context.remaining(),
         lambda context: context.cancelled(),
+        lambda context: context.check(),
         lambda context: context.reply(1),
     ]
     for use in uses:
@@ -384,6 +387,29 @@ def was_cancelled(request: memoryview) -> bytes:
 
 
 @service.method
+def check(request: memoryview, context: carom.Context) -> bytes:
+    return repr(context.check()).encode()
+
+
+@service.method
+def until_check_raises(request: memoryview, context: carom.Context) -> None:
+    kept.pop("checked", None)
+    give_up = time.monotonic() + 10.0
+    try:
+        while time.monotonic() < give_up:
+            context.check()
+            time.sleep(0.001)
+    except BaseException as error:
+        kept["checked"] = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
+        raise
+
+
+@service.method
+def checked(request: memoryview) -> bytes:
+    return str(kept.get("checked", "")).encode()
+
+
+@service.method
 def optional(request: memoryview, scale: int = 3) -> bytes:
     return str(scale).encode()
 
@@ -406,6 +432,19 @@ def step(what: str) -> None:
             raise KeyError("inner")
         except KeyError as error:
             raise LabError("outer") from error
+    chains: dict[str, Callable[[], None]] = {
+        "context": during,
+        "suppressed": suppressed,
+        "long chain": long_chain,
+        "cycle": cycle,
+        "mute cause": mute_cause,
+        "recursion": recurse,
+        "recursion of two": recurse_and_back,
+    }
+    if what in chains:
+        chains[what]()
+    if what.startswith("status "):
+        raise carom.Error(int(what.removeprefix("status ")), "as asked")
     failures: dict[str, BaseException] = {
         "value": ValueError("a bad value, é"),
         "lab": LabError("of its own type"),
@@ -418,8 +457,85 @@ def step(what: str) -> None:
         "interrupt": KeyboardInterrupt(),
         "exit": SystemExit(3),
         "remote": carom.RemoteError(carom.Status.INTERNAL, "Far", "away"),
+        "remote timeout": carom.RemoteTimeoutError(carom.Status.DEADLINE_EXCEEDED, "Far", "late"),
+        "timeout": TimeoutError("too slow"),
+        "cancelled": carom.Cancelled(),
     }
     raise failures[what]
+
+
+def during() -> None:
+    try:
+        raise KeyError("inner")
+    except KeyError:
+        int("outer")
+
+
+def suppressed() -> None:
+    try:
+        raise KeyError("inner")
+    except KeyError:
+        raise LabError("outer") from None
+
+
+def long_chain() -> None:
+    error: BaseException = LabError("link 0")
+    for number in range(1, 30):
+        link = LabError(f"link {number}")
+        link.__cause__ = error
+        error = link
+    raise error
+
+
+def cycle() -> None:
+    first, second = LabError("first"), LabError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
+def mute_cause() -> None:
+    raise LabError("outer") from Mute()
+
+
+def recurse() -> None:
+    recurse()
+
+
+def recurse_and_back() -> None:
+    back()
+
+
+def back() -> None:
+    recurse_and_back()
+
+
+@service.method
+def forked(request: memoryview) -> bytes:
+    """Lets a child come out of the handler as the request says; how the child ended."""
+    how = bytes(request).decode()
+    child = os.fork()
+    if child == 0:
+        if how == "raise":
+            raise LabError("in the child")
+        if how == "exit":
+            sys.exit(7)
+        return how.encode()
+    return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode()
+
+
+@service.method
+def forked_context(request: memoryview, context: carom.Context) -> bytes:
+    """What a child can still do with the context, and that it can be left in it."""
+    kept["view"] = request
+    child = os.fork()
+    if child == 0:
+        try:
+            context.reply(10)
+        except ChildProcessError:
+            sys.exit(0 if context.cancelled() else 9)
+        sys.exit(8)
+    kept.clear()
+    return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode()
 
 
 class Mute(Exception):
