@@ -132,6 +132,12 @@ lint: ## gcc, clang, clang-tidy, cppcheck, ruff, mypy and the house rules
 bench-quick: bench-programs $(VENV)/.carom ## the main figures; build/bench/quick.json
 	$(Q)$(VENV)/bin/python bench/quick.py
 
+# ROUNDS= and PARTS= choose less: make bench-pool ROUNDS=1 PARTS=deaths,launch
+.PHONY: bench-pool
+bench-pool: bench-programs $(VENV)/.carom $(VENV)/.demo ## the pool; build/bench/pool.json
+	$(Q)$(VENV)/bin/python bench/pool.py $(if $(ROUNDS),--rounds='$(ROUNDS)') \
+	    $(if $(PARTS),--parts='$(PARTS)')
+
 .PHONY: instructions
 instructions: setup bench-programs ## counts a call's instructions; ACCEPT=1 makes them the baseline
 	$(Q)"$$(cat build/setup/python)" bench/instructions.py $(if $(ACCEPT),--accept)

@@ -196,8 +196,8 @@ class Run:
 
 def serve_command(workers: int) -> list[str]:
     """`carom serve` of echo_service.py, with the interpreter that runs this file."""
-    target = "echo_service:service"
-    return [sys.executable, "-m", "carom", "serve", target, f"--workers={workers}", "--grace=1"]
+    serve = [sys.executable, "-m", "carom", "serve", "echo_service:service"]
+    return [*serve, f"--workers={workers}", "--graceful-timeout=1"]
 
 
 def measure_idle(run: Run) -> float:
