@@ -261,7 +261,8 @@ build/libcarom.a: $(LIB_SOURCES:%.c=build/plain/%.o)
 
 build/libcarom.so.$(VERSION): $(LIB_SOURCES:%.c=build/plain/%.o) lib/carom.map
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -pthread -Wl,-soname,$(SONAME) -Wl,--version-script=lib/carom.map -Wl,-z,defs \
+	$(Q)$(CC) -shared -pthread -Wl,-z,now -Wl,-z,defs -Wl,-soname,$(SONAME) \
+	    -Wl,--version-script=lib/carom.map \
 	    $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^)
 
 build/libcarom.so: build/libcarom.so.$(VERSION)

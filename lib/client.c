@@ -155,9 +155,11 @@ static int open_client(struct carom_client *client, int64_t deadline_ns,
         rc = connect_client(client, deadline_ns);
     if (rc == 0)
         rc = make_calls(client, geometry.slots);
-    if (rc == 0)
-        choose_spin(client, options);
-    return rc;
+    if (rc < 0)
+        return rc;
+    choose_spin(client, options);
+    carom__client_rehearse(client);
+    return 0;
 }
 
 /* Where the kernel gives no random bytes yet, the clock and an address tell clients apart. */

@@ -141,6 +141,9 @@ static inline bool carom__call_is_pending(const struct carom_call *call, uint64_
 /** Submits a call whose structure is filled in, and tells the workers. 0 or -EPROTO. */
 int carom__call_send(struct carom_call *call);
 
+/** Makes a call of the library's own, for a client that nobody else knows yet. Up to 2 ms. */
+void carom__client_rehearse(struct carom_client *client);
+
 /** Frees a call's slot for the next one. */
 void carom__call_release(struct carom_call *call);
 

@@ -117,6 +117,13 @@ static void answer_unknown(struct carom_request *request)
     answer(request, CAROM_UNIMPLEMENTED, message);
 }
 
+/* Answers a call that the client's library has made for itself. */
+static void answer_uncounted(const struct carom_request *request)
+{
+    if (carom__lane_finish(&request->lane->lane, &request->claim, CAROM_OK, 0) < 0)
+        carom__worker_poison(request->worker, request->lane);
+}
+
 /* Decides about a claimed call that is not quite the usual one. */
 CAROM__RARE static bool accept_carefully(struct carom_worker *worker)
 {
@@ -128,7 +135,7 @@ CAROM__RARE static bool accept_carefully(struct carom_worker *worker)
     }
     if (request->claim.method == CAROM__METHOD_TRIM) {
         carom__request_trim(request);
-        answer(request, CAROM_OK, NULL);
+        answer_uncounted(request);
         return false;
     }
     request->method = method_of(worker, request->claim.method);

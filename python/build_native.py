@@ -55,7 +55,8 @@ ffibuilder.set_source(
         *STRICT,
         "-fvisibility=hidden",
     ],
-    extra_link_args=["-Wl,-Bsymbolic"],
+    # Bound at once: looking symbols up would be a good part of the first call.
+    extra_link_args=["-Wl,-Bsymbolic", "-Wl,-z,now"],
     py_limited_api=False,
 )
 

@@ -61,6 +61,11 @@ def cause_of(exception: BaseException) -> BaseException | None:
     return None if exception.__suppress_context__ else exception.__context__
 
 
+def rehearse(request: memoryview) -> memoryview:
+    """Called by a worker in place of a handler before its first call (native/rehearsal.c)."""
+    return request
+
+
 def status_of(exception: BaseException) -> Status:
     """What an exception means to the caller; `carom.Error` says it itself."""
     if isinstance(exception, Error):

@@ -310,6 +310,7 @@ int carom_py_serve(struct carom_worker *worker, uintptr_t handlers, uintptr_t ra
     int error = -ENOMEM;
 
     if (loop != NULL) {
+        carom_py_rehearse(&loop->request, (PyObject *)handlers);
         carom_py_stage_enter(&loop->stage, worker);
         error = serve_until_stopped(loop);
         carom_py_stage_leave(&loop->stage);

@@ -111,6 +111,9 @@ PyObject *carom_py_lease_begin(struct carom_py_lease *lease, const void *data,
 void carom_py_lease_end(struct carom_py_lease *lease, struct carom_request *request);
 bool carom_py_peek_memory(PyObject *object, const void **data, Py_ssize_t *length_bytes);
 
+/* Calls nobody's handlers; see rehearsal.c. */
+void carom_py_rehearse(struct carom_py_lease *lease, PyObject *handlers);
+
 /* The second argument of a handler that asks for it; dead (request == NULL) after its call. */
 struct carom_py_context {
     PyObject_HEAD struct carom_request *request;

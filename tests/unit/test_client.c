@@ -6,6 +6,7 @@
 #include "client.h"
 #include "service.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 static struct carom_client_options options_of(uint32_t slots, uint64_t block_bytes)
@@ -28,6 +29,37 @@ static int start(void **state)
 #define started(test) cmocka_unit_test_setup_teardown(test, start, after_test)
 
 /* ---------------------------------------------------------------- opening */
+
+static void a_new_client_has_had_a_call_that_counts_nowhere(void **state)
+{
+    (void)state;
+    struct carom_observer *observer;
+    struct carom_worker_info info;
+    worker_start();
+    struct carom_client *client = client_open(4, 8192);
+    uint64_t word = carom__lane_state(&client->lane, 0);
+    assert_int_equal(carom__state_phase(word), CAROM__DONE);
+    assert_int_not_equal(carom__state_owner(word), CAROM__OWNER_CLIENT);
+    assert_int_equal(carom__slots_free(&client->slots), 4);
+    assert_int_equal(carom_observer_open(SERVICE, &observer), 0);
+    assert_int_equal(carom_observer_workers(observer, &info, 1), 1);
+    assert_int_equal(info.calls, 0);
+    assert_int_equal(info.running_method, -1);
+    carom_observer_close(observer);
+    assert_echoes(client);
+}
+
+static void workers_that_are_busy_keep_no_client_from_connecting(void **state)
+{
+    (void)state;
+    struct carom_request *request;
+    struct carom_worker *worker = worker_open(); /* takes nothing */
+    struct carom_client *client = client_open(4, 8192);
+    assert_int_equal(carom__slots_free(&client->slots), 4);
+    assert_int_equal(carom__state_phase(carom__lane_state(&client->lane, 0)), CAROM__DONE);
+    /* and the call is nobody's any more */
+    assert_int_equal(carom_worker_take(worker, 0, &request), -ETIMEDOUT);
+}
 
 static void the_defaults_are_256_slots_of_64_mebibytes(void **state)
 {
@@ -278,6 +310,8 @@ static void a_forked_child_gets_no_pointers_into_memory_it_does_not_have(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        started(a_new_client_has_had_a_call_that_counts_nowhere),
+        started(workers_that_are_busy_keep_no_client_from_connecting),
         started(the_defaults_are_256_slots_of_64_mebibytes),
         started(a_service_that_is_not_there_is_named),
         started(a_service_without_workers_can_be_connected_to),
