@@ -172,7 +172,7 @@ def test_clients_may_connect_before_anything_is_loaded(
     served = serve("app:service", how, "--name", "early", cwd=slow, ready=False)
     with carom.connect("early", timeout=LONG_S) as client, carom.Observer("early") as observer:
         assert observer.service().state is State.STARTING
-        assert json.loads(observer.description())["state"] == "starting"
+        assert json.loads(until(observer.description))["state"] == "starting"
         assert client.call("version", timeout=LONG_S) == b"1"
     served.wait_ready()
     assert served.workers() == served.worker_pids
