@@ -35,7 +35,7 @@ PYTHON = str(VENV / "python")
 
 BUILD_TIMEOUT_S = 900.0  # the first time, pip and the extension are in it
 PROGRAM_TIMEOUT_S = 120.0
-E2E_TIMEOUT_S = 420.0
+E2E_TIMEOUT_S = 1200.0
 LINT_TIMEOUT_S = 300.0
 SHOWN_LINES = 200
 

@@ -171,7 +171,7 @@ int carom_py_interrupt(struct carom_worker *worker, int method, int64_t since_ns
     return result;
 }
 
-/* ---- the parent, and calls ---- */
+/* ---- the parent ---- */
 
 int carom_py_die_with(pid_t parent)
 {

@@ -19,6 +19,8 @@ from processes import Served
 
 Serve = Callable[..., Served]
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # services are to find bytecode as their users' do
+
 
 @pytest.fixture(scope="session")
 def shared_memory() -> Iterator[None]:

@@ -650,6 +650,17 @@ def test_a_reload_that_fails_changes_nothing(serve: Serve, app: Path, how: str, 
     assert served.description()["state"] == "ready"
 
 
+def test_bytecode_is_kept_unless_the_file_was_saved_a_moment_ago(serve: Serve, app: Path) -> None:
+    old, young = app / "old.py", app / "young.py"
+    for path in (old, young):
+        path.write_text("")
+    os.utime(old, (time.time() - 60, time.time() - 60))
+    (app / "app.py").write_text("import old, young\n" + APP)
+    serve("app:service", cwd=app)
+    kept = {path.name.partition(".")[0] for path in (app / "__pycache__").iterdir()}
+    assert kept == {"old"}
+
+
 def test_a_reload_asked_for_during_another_one_follows_it(serve: Serve, app: Path) -> None:
     served = serve("app:service", cwd=app)
     (app / "app.py").write_text("import time\ntime.sleep(0.5)\n" + APP)

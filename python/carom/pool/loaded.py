@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -16,14 +18,43 @@ from carom.service import Service
 
 SPARE_BYTES = 4096
 """Of a message, for its other parts."""
+YOUNG_S = 2.0
+"""Bytecode that is no more than this younger than its source may not be that of what is there."""
 
 
 def load(target: str) -> Service:
     """The application's service, its load hooks run. Raises ApplicationError."""
     application.search_here()
-    service = application.load(target)
-    application.run_load_hooks(service, target)
+    try:
+        service = application.load(target)
+        application.run_load_hooks(service, target)
+    finally:
+        forget_young_bytecode(source_files() + own_file(target))
     return service
+
+
+def forget_young_bytecode(files: Iterable[str]) -> None:
+    """Python takes bytecode for that of a source with the same size and the same second of change
+    (importlib: path_stats). So that a reload never runs the code of a file that was saved twice
+    within a second, bytecode as young as that is not kept."""
+    for path in files:
+        with contextlib.suppress(OSError, NotImplementedError):
+            cached = importlib.util.cache_from_source(path)
+            if os.stat(cached).st_mtime - os.stat(path).st_mtime < YOUNG_S:
+                os.unlink(cached)
+
+
+def own_file(target: str) -> list[str]:
+    """The application's file, also when its import has failed."""
+    name = target.partition(":")[0]
+    package = name.rpartition(".")[0]
+    if package and package not in sys.modules:  # looking for the file would import it once more
+        return []
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return []
+    return [spec.origin] if spec is not None and spec.has_location and spec.origin else []
 
 
 def message(service: Service, warnings: Iterable[str] = ()) -> Message:

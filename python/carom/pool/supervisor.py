@@ -43,7 +43,7 @@ from carom.text import one_line
 WATCH_S = 0.5
 PARENT_GRACE_S = 1.0
 MOST_WORKERS = 255
-"""The host knows 256; one is for the stand-in or an exchange."""
+"""The host knows 256, and one of them is the stand-in."""
 SIGNALS = (
     signal.SIGCHLD,
     signal.SIGINT,
@@ -327,7 +327,7 @@ class Supervisor:
             self._resize(1 if number == signal.SIGTTIN else -1)
 
     def _resize(self, step: int) -> None:
-        least, most = 1, max(1, MOST_WORKERS // self.settings.threads)
+        least, most = 1, max(1, MOST_WORKERS // self.settings.threads - 1)  # one for an exchange
         if self.settings.min_workers < self.settings.max_workers:
             least, most = self.settings.min_workers, self.settings.max_workers
         name = "SIGTTIN" if step > 0 else "SIGTTOU"
