@@ -96,6 +96,15 @@ class Served:
         workers = self.description()["workers"]
         return sorted(worker["pid"] for worker in workers if worker["stage"] == "ready")
 
+    def replaced(self, pid: int, count: int) -> list[int]:
+        """Workers, once there are so many and the one that has ended is not among them."""
+
+        def look() -> list[int]:
+            workers = self.workers()
+            return workers if len(workers) == count and pid not in workers else []
+
+        return until(look, f"another worker for {pid}")
+
     def template(self) -> int | None:
         pid: int | None = self.description()["template"]
         return pid

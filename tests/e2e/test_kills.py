@@ -115,7 +115,7 @@ def test_a_killed_worker_costs_its_callers_a_status_and_the_others_nothing(
     errors = [part for lines in callers.end() for part in parts(lines)]
     assert {part[1:] for part in errors} <= {("carom.WorkerDied", "UNAVAILABLE")}
     assert len(errors) <= 3
-    assert served.errors.count("was killed by SIGKILL; starting another") == 3
+    served.wait_log("was killed by SIGKILL; starting another", 3)
 
 
 def test_the_caller_of_a_killed_worker_hears_of_it_soon(serve: Serve) -> None:

@@ -150,14 +150,11 @@ class Caller:
 def test_a_dead_worker_is_replaced(serve: Serve, app: Path, how: str) -> None:
     served = serve("app:service", how, workers=2, cwd=app)
     os.kill(served.worker_pids[0], signal.SIGKILL)
-    until(lambda: len(served.workers()) == 2 and served.worker_pids[0] not in served.workers())
-    (new,) = set(served.workers()) - set(served.worker_pids)
+    (new,) = set(served.replaced(served.worker_pids[0], 2)) - set(served.worker_pids)
     with carom.connect("app") as client:
         until(lambda: pid_of(client) == new)
     assert (app / "imports").read_text() == ("x" if how == "--preload" else "xxx")
-    assert f"worker {served.worker_pids[0]} was killed by SIGKILL; starting another" in (
-        served.errors
-    )
+    served.wait_log(f"worker {served.worker_pids[0]} was killed by SIGKILL; starting another")
     described = served.description()
     assert described["restarts"] == 1
     assert described["last_reason"] == f"worker {served.worker_pids[0]} was killed by SIGKILL"
@@ -375,7 +372,7 @@ def test_a_killed_template_is_replaced_and_workers_go_on(serve: Serve, app: Path
     assert served.workers() == served.worker_pids
     served.wait_log(f"the template {old} was killed by SIGKILL; starting another")
     os.kill(served.worker_pids[0], signal.SIGKILL)
-    until(lambda: len(served.workers()) == 2 and served.worker_pids[0] not in served.workers())
+    served.replaced(served.worker_pids[0], 2)
 
 
 def test_template_and_worker_killed_together(serve: Serve, app: Path) -> None:
