@@ -43,13 +43,21 @@
  *   - Pointers into a call die with carom_call_end, pointers into a request with
  *     carom_request_reply / carom_request_fail. Copy what you keep.
  *   - A client, worker or host opened before fork() must not be used in the child: every function
- *     returns -ECHILD there. Open a new one. The child may drop it with the close function.
+ *     returns -ECHILD there. Open a new one. The child may drop it with the close function. What
+ *     makes a child without fork() (clone(2), _Fork(3)) does not tell the library: such a child has
+ *     no memory of a lane, and a call there ends it.
+ *   - Deadlines are times of one clock: peers in different time namespaces do not understand each
+ *     other's. Different PID, mount, network and user namespaces are all right.
  *   - A worker executes one call at a time per struct carom_worker. A handler that never returns
  *     occupies it; deadlines free the caller, not the worker.
  *   - At most once: a call that a worker began is never begun again, unless its method was declared
  *     idempotent. If the worker dies the call ends with CAROM_UNAVAILABLE; whether its side effects
  *     happened is unknown.
  *   - Only processes of the host's own uid, or of an uid it allows, may connect.
+ *   - Where there is no memfd_create (a seccomp filter, a kernel before 3.17) the memory is in
+ *     /dev/shm, which must have room for what is in use. Opening fails with -ENOSPC without;
+ *     but a process that writes more than 4 KiB of a request or reply when it is full is killed by
+ *     SIGBUS.
  */
 #ifndef CAROM_H
 #define CAROM_H
@@ -270,7 +278,7 @@ struct carom_error {
 };
 
 /** Details of a call that ended with a status other than CAROM_OK.
- *  Returns 0, or -EINVAL when the call has no error. */
+ *  Returns 0, -EINVAL when the call has no error, or -ENOMEM. */
 CAROM_API int carom_call_error(struct carom_call *call, struct carom_error *error);
 
 /** Asks for the call to be dropped. A call that no worker has claimed never runs and ends with
@@ -443,7 +451,8 @@ struct carom_host_options {
                        does not fit is lost. Fields are separated by tabs:
                        died WORKER PID CALLS HOW      a worker died, and so many calls with it
                        quarantined METHOD PATH ERROR  a request was written, or why it was not
-                       refused PID UID REASON         a peer was not admitted
+                       refused PID UID REASON         a peer was not admitted, or a worker cannot
+                                                      serve it
                        poisoned CLIENT PID            a client wrote nonsense: disconnected */
 };
 
@@ -477,7 +486,8 @@ CAROM_API void carom_host_close(struct carom_host *host);
 CAROM_API void carom_host_note_end(struct carom_host *host, pid_t pid, const char *text);
 
 /** Asks the workers of a process to leave: they finish the call they run, take no other, and
- *  carom_worker_take returns -ESHUTDOWN. Returns how many workers were asked. */
+ *  carom_worker_take returns -ESHUTDOWN. Returns how many workers were asked, or -ENOMEM when one
+ *  could not be: ask again. */
 CAROM_API int carom_host_dismiss(struct carom_host *host, pid_t pid);
 
 /** Calls that no worker has claimed yet. */
@@ -511,7 +521,7 @@ CAROM_API int carom_host_describe(struct carom_host *host, enum carom_service_st
 struct carom_service_info {
     char name[CAROM_SERVICE_NAME_MAX + 1];
     int state; /**< enum carom_service_state */
-    pid_t host_pid;
+    pid_t host_pid; /**< as the host itself sees it */
     uint32_t method_count;
     uint32_t worker_count;
     uint32_t client_count;

@@ -52,7 +52,9 @@ static int check_folder(const char *folder, bool create)
     if (create && mkdir(folder, 0700) != 0 && errno != EEXIST)
         return carom__fail(-errno, "cannot create the folder %s: %s", folder, strerror(errno));
     if (lstat(folder, &status) != 0)
-        return create ? carom__fail_errno(-errno, folder) : 0; /* then connecting says ENOENT */
+        return create ? carom__fail(-errno, "cannot look at the folder %s: %s", folder,
+                                    strerror(errno))
+                      : 0; /* then connecting says ENOENT */
     if (S_ISDIR(status.st_mode) && (status.st_uid == geteuid() || status.st_uid == 0) &&
         (status.st_mode & 022) == 0)
         return 0;

@@ -23,12 +23,14 @@ void carom__bell_wake_worker(struct carom__bell *bell, uint32_t worker)
     carom__futex_wake(&bell->parks[worker].word, 1);
 }
 
-/* Takes one parked bit of a word; -1 when there is none. */
+/* Takes one parked bit of a word; -1 when there is none. A bit that is lost to another was cleared
+ * after the caller's submit: its worker is awake and looks at every lane. Only who wants to keep us
+ * here can make us lose more often than there are bits, so that is where it ends. */
 static int take_parked(_Atomic uint64_t *word)
 {
     /* relaxed: the caller has looked with seq_cst; the read-modify-write below decides */
     uint64_t parked = atomic_load_explicit(word, memory_order_relaxed);
-    while (parked != 0) {
+    for (int attempt = 0; attempt < 64 && parked != 0; attempt++) {
         int bit = __builtin_ctzll(parked);
         /* acq_rel: exactly one taker sees the bit set and owns the wake */
         uint64_t before = atomic_fetch_and_explicit(word, ~(UINT64_C(1) << bit),

@@ -200,6 +200,29 @@ static void prefetch_behind(const struct carom_call *call)
         prefetch_outcome(&call->client->calls[carom__cell_slot(cell) & (lane->geometry.slots - 1)]);
 }
 
+/* The control socket has hung up: did the service end in order? */
+static int host_gone(const struct carom_client *client)
+{
+    /* relaxed: written before the host hung up */
+    if (atomic_load_explicit(&client->directory->state, memory_order_relaxed) == CAROM_STOPPING)
+        return carom__fail(-ESHUTDOWN, "the service stopped during the call");
+    char reason[CAROM__REASON_BYTES + 1];
+    if (carom__last_words(&client->connection, reason))
+        return carom__fail(-EHOSTDOWN, "the service's host disconnected this client: %s", reason);
+    return carom__fail(-EHOSTDOWN, "the service's host died during the call");
+}
+
+/* A call that nobody claimed was taken back: by its caller, or by a host that has disconnected this
+ * client, which hangs up first. */
+static int withdrawn(const struct carom_call *call)
+{
+    /* relaxed: decides only what to say of a call that ended without its host as well */
+    if (atomic_load_explicit(&call->cancelled, memory_order_relaxed) == 0 &&
+        carom__client_host_gone(call->client))
+        return host_gone(call->client);
+    return CAROM_CANCELLED;
+}
+
 /* What came of a call whose state word left SUBMITTED and RUNNING, when it was not a reply as the
  * one before. -EAGAIN: it is PAUSED. */
 CAROM__RARE static int conclude_carefully(struct carom_call *call, uint64_t state, int32_t status,
@@ -211,7 +234,7 @@ CAROM__RARE static int conclude_carefully(struct carom_call *call, uint64_t stat
         return carom__call_over(call, carom__fail(-EPROTO, "a worker damaged the state of slot %u",
                                                   call->submission.slot));
     if (carom__state_owner(state) == CAROM__OWNER_CLIENT)
-        return carom__call_over(call, CAROM_CANCELLED);
+        return carom__call_over(call, withdrawn(call));
     if (bytes > call->client->lane.geometry.reply_block_bytes || status < 0 ||
         status > CAROM_UNAUTHENTICATED)
         return carom__call_over(call, carom__fail(-EPROTO, "a worker wrote nonsense into slot %u",
@@ -293,15 +316,6 @@ static int expire(struct carom_call *call)
                             carom__fail(-ETIMEDOUT, "the worker was still busy at the deadline"));
 }
 
-/* The control socket has hung up: did the service end in order? */
-static int host_gone(const struct carom_client *client)
-{
-    /* relaxed: written before the host hung up */
-    if (atomic_load_explicit(&client->directory->state, memory_order_relaxed) == CAROM_STOPPING)
-        return carom__fail(-ESHUTDOWN, "the service stopped during the call");
-    return carom__fail(-EHOSTDOWN, "the service's host died during the call");
-}
-
 /* Nobody repairs anything any more; what is done is done. */
 static int conclude_without_host(struct carom_call *call)
 {
@@ -322,9 +336,12 @@ static bool is_host_lost(struct carom_client *client, int64_t now_ns)
     return carom__client_host_gone(client);
 }
 
+/* Who is woken for nothing, or whose word changes all the time, looks for its host all the same: a
+ * hostile worker may do both for ever. */
 static int sleep_until_done(struct carom_call *call)
 {
     struct carom_client *client = call->client;
+    const int64_t look_ns = carom__now_ns() + CAROM__SLICE_NS;
     for (;;) {
         uint64_t state = carom__lane_flag(&client->lane, call->submission.slot,
                                           call->submission.generation, CAROM__WAITER);
@@ -337,7 +354,7 @@ static int sleep_until_done(struct carom_call *call)
                                    left_ns < CAROM__SLICE_NS ? left_ns : CAROM__SLICE_NS);
         if (rc == -EINTR)
             return carom__fail(rc, "a signal arrived during the call: wait again");
-        if (rc == -ETIMEDOUT && carom__client_host_gone(client))
+        if ((rc == -ETIMEDOUT || carom__now_ns() >= look_ns) && carom__client_host_gone(client))
             return conclude_without_host(call);
     }
 }
@@ -435,6 +452,9 @@ static void describe_without_record(const struct carom_call *call, struct carom_
     } else if (call->outcome == CAROM_UNAVAILABLE) {
         error->type = "carom.WorkerDied";
         error->message = "the worker died while it ran this call";
+    } else if (call->outcome == CAROM_ABORTED) {
+        error->type = "carom.PoisonRequest";
+        error->message = "this request killed more than one worker; it is not given to another";
     }
 }
 
@@ -454,8 +474,10 @@ int carom_call_error(struct carom_call *call, struct carom_error *error)
         .message = "",
         .traceback = "",
     };
-    if (call->failure == NULL && call->reply_bytes > 0)
-        carom__failure_read(call->reply, call->reply_bytes, &call->failure);
+    if (call->failure == NULL && call->reply_bytes > 0 &&
+        carom__failure_read(call->reply, call->reply_bytes, &call->failure) == -ENOMEM)
+        return carom__fail(-ENOMEM, "no memory for the error's %llu bytes",
+                           (unsigned long long)call->reply_bytes);
     if (call->failure == NULL) {
         describe_without_record(call, error);
         return 0;

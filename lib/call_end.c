@@ -50,6 +50,7 @@ static void free_slot(struct carom_call *call)
 static bool trim_reply(struct carom_call *call)
 {
     struct carom_client *client = call->client;
+    carom__forget_deaths(call); /* of workers that died of this life, not of the trim's */
     forget_extent(client, &call->reply_extent);
     pthread_mutex_lock(&client->completions.lock);
     call->submission.generation = (call->submission.generation + 1) & CAROM__GENERATION_MASK;
@@ -104,7 +105,6 @@ CAROM__RARE static void end_carefully(struct carom_call *call)
                               call->submission.generation) &&
         abandon(call))
         return;
-    carom__forget_deaths(call); /* also of a slot whose next life is a trim */
     if (over_budget(call->client, call->reply_extent) && trim_reply(call))
         return;
     carom__call_release(call);

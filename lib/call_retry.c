@@ -36,12 +36,12 @@ static uint32_t deaths_of(const struct carom_call *call)
     return atomic_load_explicit(&call->shared->deaths, memory_order_relaxed);
 }
 
-static int64_t choose_pause_ns(struct carom_call *call)
+static int64_t choose_pause_ns(struct carom_call *call, uint32_t deaths)
 {
     const struct carom__retry *retry = &call->client->retry;
     int64_t longest_ns = retry->pause_ns;
     /* carom_client_next cannot wait for the end of a pause; a dead worker's place is taken */
-    if (call->submission.flags & CAROM__NOTIFY || (call->repeats == 0 && deaths_of(call) > 0))
+    if (call->submission.flags & CAROM__NOTIFY || (call->repeats == 0 && deaths > 0))
         return 0;
     for (uint32_t i = 0; i < call->repeats && longest_ns < retry->pause_most_ns; i++)
         longest_ns = longest_ns > INT64_MAX / 2 ? INT64_MAX : 2 * longest_ns;
@@ -60,11 +60,12 @@ bool carom__retry_plan(struct carom_call *call, int status)
 {
     struct carom_client *client = call->client;
     const struct carom__retry *retry = &client->retry;
+    const uint32_t deaths = deaths_of(call);
     if ((retry->statuses >> status & 1) == 0 || call->repeats + 1 >= retry->attempts ||
         !carom__method_is_idempotent(client, call->submission.method) || is_cancelled(call) ||
-        !carom__client_is_open(client) || deaths_of(call) >= DEATHS_MOST)
+        !carom__client_is_open(client) || deaths >= DEATHS_MOST)
         return false;
-    int64_t now_ns = carom__now_ns(), pause_ns = choose_pause_ns(call);
+    int64_t now_ns = carom__now_ns(), pause_ns = choose_pause_ns(call, deaths);
     if (pause_ns >= call->submission.deadline_ns - now_ns)
         return false;
     call->resume_ns = now_ns + pause_ns;

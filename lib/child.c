@@ -92,7 +92,8 @@ int carom__child_start(const char *const *arguments, int folder_fd, int fd,
         return 0;
     error = errno;
     kill(child->pid, SIGKILL);
-    waitpid(child->pid, NULL, 0);
+    while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
     return carom__fail(-error, "cannot watch %s: %s", arguments[0], strerror(error));
 }
 

@@ -91,13 +91,14 @@ static int choose_geometry(const struct carom_client_options *options,
 static int make_calls(struct carom_client *client, uint32_t slots)
 {
     client->calls = aligned_alloc(CAROM__LINE_BYTES, slots * sizeof *client->calls);
+    if (client->calls != NULL) /* before anything fails: carom_client_close reads them */
+        memset(client->calls, 0, slots * sizeof *client->calls);
     _Atomic uint16_t *next = calloc(slots, sizeof *next);
     client->slots.next = next;
     client->producer.cells = calloc(client->lane.geometry.ring_cells,
                                     sizeof *client->producer.cells);
     if (client->calls == NULL || next == NULL || client->producer.cells == NULL)
         return carom__fail(-ENOMEM, "no memory for %u calls", slots);
-    memset(client->calls, 0, slots * sizeof *client->calls);
     const struct carom__geometry *geometry = &client->lane.geometry;
     for (uint32_t slot = 0; slot < slots; slot++) {
         struct carom_call *call = &client->calls[slot];
@@ -200,9 +201,10 @@ int carom_client_open(const char *service, int64_t timeout_ns,
 {
     struct carom_client_options options;
     *client = NULL;
-    carom__count_forks();
-    int rc = read_options(given, &options);
-    if (rc < 0)
+    int rc = carom__count_forks();
+    if (rc == 0)
+        rc = read_options(given, &options);
+    if (rc != 0)
         return rc;
     if (service == NULL)
         return carom__fail(-EINVAL, "the name of the service is NULL");

@@ -21,10 +21,11 @@ static size_t replies_bytes(const struct carom__geometry *geometry)
 
 static int map_fd(struct carom__fds *fds, uint32_t index, size_t bytes, bool writable, void **at)
 {
-    *at = NULL;
-    if (carom__segment_check(fds->fd[index], bytes, true) == 0)
-        *at = carom__segment_map(fds->fd[index], bytes, writable);
-    return *at != NULL ? 0 : carom__fail_errno(-ENOMEM, "cannot map the lane");
+    int rc = carom__segment_check(fds->fd[index], bytes, true);
+    if (rc < 0)
+        return rc;
+    *at = carom__segment_map(fds->fd[index], bytes, writable);
+    return *at != NULL ? 0 : carom__fail_errno(-errno, "cannot map the lane");
 }
 
 /* Maps what WELCOME brought: lane control, replies, bell, directory. */
@@ -59,7 +60,8 @@ static void prefault(const struct carom__joined *joined, const struct carom__geo
 /* Returns a descriptor of the requests through which they cannot be mapped writable. */
 static int make_requests(struct carom__joined *joined, const struct carom__geometry *geometry)
 {
-    int fd = carom__segment_create("carom-requests", requests_bytes(geometry));
+    int fd = carom__segment_create_blocks("carom-requests", geometry->slots,
+                                          geometry->request_block_bytes);
     if (fd < 0)
         return fd;
     joined->requests = carom__segment_map(fd, requests_bytes(geometry), true);

@@ -35,6 +35,9 @@ int carom__client_fail_closed(const struct carom_client *client)
     /* relaxed: the service's last word, written before it hung up */
     if (atomic_load_explicit(&client->directory->state, memory_order_relaxed) == CAROM_STOPPING)
         return carom__fail(-ESHUTDOWN, "the service is stopping");
+    char reason[CAROM__REASON_BYTES + 1];
+    if (carom__last_words(&client->connection, reason))
+        return carom__fail(-EHOSTDOWN, "the service's host disconnected this client: %s", reason);
     return carom__fail(-EHOSTDOWN, "the service's host died");
 }
 

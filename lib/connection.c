@@ -94,6 +94,8 @@ static int send_hello(int socket, struct carom__hello *hello, size_t hello_bytes
 {
     int fds[2], pidfd = carom__own_pidfd();
     uint32_t count = 0;
+    if (pidfd < 0 && pidfd != -ENOSYS)
+        return carom__fail_errno(pidfd, "cannot get a pidfd of this process");
     if (pidfd >= 0)
         fds[count++] = pidfd;
     if (fd >= 0)
@@ -162,7 +164,11 @@ int carom__shake_hands(struct carom__connection *connection, struct carom__hello
     if (length == -EMFILE)
         return carom__fail(length, "too many open files to receive shared memory: raise ulimit -n");
     if (length == -ECONNRESET)
-        return carom__fail(-ECONNREFUSED, "the host hung up during the handshake: it is stopping");
+        return carom__fail(-ECONNREFUSED,
+                           "the host hung up during the handshake without a reason: it "
+                           "is stopping, or was short of memory");
+    if (length < 0 && length != -EPROTO)
+        return carom__fail_errno(length, "cannot hear the host's answer");
     /* the text of a refusal counts in every version */
     if (length == (int)sizeof answer.refused && answer.refused.header.type == CAROM__REFUSED) {
         carom__close_fds(fds);
@@ -187,6 +193,17 @@ bool carom__host_is_gone(const struct carom__connection *connection)
     if (poll(pollers, 2, 0) <= 0)
         return false;
     return (pollers[0].revents & (POLLHUP | POLLERR)) != 0 || pollers[1].revents != 0;
+}
+
+bool carom__last_words(const struct carom__connection *connection,
+                       char reason[CAROM__REASON_BYTES + 1])
+{
+    struct carom__refused message;
+    ssize_t length = recv(connection->socket, &message, sizeof message, MSG_PEEK | MSG_DONTWAIT);
+    if (length != (ssize_t)sizeof message || message.header.type != CAROM__REFUSED)
+        return false;
+    snprintf(reason, CAROM__REASON_BYTES + 1, "%.*s", (int)sizeof message.reason, message.reason);
+    return true;
 }
 
 void carom__disconnect(struct carom__connection *connection)

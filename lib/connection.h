@@ -33,6 +33,11 @@ int carom__shake_hands(struct carom__connection *connection, struct carom__hello
 /** Whether the host has hung up or died. Does not block, takes nothing from the socket. */
 bool carom__host_is_gone(const struct carom__connection *connection);
 
+/** Why the host has hung up on this peer, if it said so: its reason, NUL-terminated. Takes nothing
+ *  from the socket. */
+bool carom__last_words(const struct carom__connection *connection,
+                       char reason[CAROM__REASON_BYTES + 1]);
+
 /** Closes both descriptors. */
 void carom__disconnect(struct carom__connection *connection);
 

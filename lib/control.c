@@ -27,9 +27,10 @@ void carom__header_set(struct carom__header *header, enum carom__message_type ty
 int carom__own_pidfd(void)
 {
 #ifdef SYS_pidfd_open
-    return (int)syscall(SYS_pidfd_open, getpid(), 0);
+    int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    return fd >= 0 ? fd : errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : -ENOSYS;
 #else
-    return -1;
+    return -ENOSYS;
 #endif
 }
 

@@ -11,7 +11,10 @@
  *   host -> worker  LANE ...                  a lane came (with its memory) or went
  *   host -> worker  LEAVE                     finish the call you run and take no other
  *   worker -> host  LEAVE                     I leave in order and touch no lane any more
- *   worker -> host  POISONED ...              a client wrote nonsense into its lane: disconnect it
+ *   worker -> host  POISONED ...              a lane that this worker cannot serve, because its
+ *                                             client wrote nonsense or because it cannot map it:
+ *                                             disconnect
+ *                                             the client, with REFUSED and the reason
  *
  * Everything received is checked here for type and size, by the receiver for content. */
 #ifndef CAROM_CONTROL_H
@@ -85,7 +88,7 @@ struct carom__lane_news {
 struct carom__poisoned {
     struct carom__header header;
     uint32_t lane;
-    uint32_t reserved;
+    int32_t error; /* 0: its client wrote nonsense; else the worker cannot map it */
 };
 
 static_assert(sizeof(struct carom__header) == 16, "header");
@@ -107,7 +110,8 @@ struct carom__fds {
 /** Fills a header. */
 void carom__header_set(struct carom__header *header, enum carom__message_type type, size_t bytes);
 
-/** A pidfd of this process; -1 where the kernel has none. */
+/** A pidfd of this process; -ENOSYS where the kernel has none or gives none, another negative errno
+ *  where it is short of something: then a peer's death might go unnoticed later. */
 int carom__own_pidfd(void);
 
 /** Sends one whole message. 0 or a negative errno (-EAGAIN: would block). Never raises SIGPIPE. */

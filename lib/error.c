@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,15 +115,18 @@ static void in_child(void)
     carom__forks++;
 }
 
-static void count_forks_once(void)
+int carom__count_forks(void)
 {
-    pthread_atfork(NULL, NULL, in_child);
-}
-
-void carom__count_forks(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, count_forks_once);
+    static atomic_bool counting;
+    /* relaxed: a flag; threads that register at the same time count each fork more than once, and
+     * only the difference is looked at */
+    if (atomic_load_explicit(&counting, memory_order_relaxed))
+        return 0;
+    int error = pthread_atfork(NULL, NULL, in_child);
+    if (error != 0)
+        return carom__fail_errno(-error, "cannot prepare for fork()");
+    atomic_store_explicit(&counting, true, memory_order_relaxed); /* as above */
+    return 0;
 }
 
 int carom__fail_forked(void)

@@ -17,8 +17,8 @@ int carom__fail_errno(int error, const char *what);
 /** Forks since the library was loaded; objects remember theirs and refuse to work in a child. */
 extern unsigned carom__forks;
 
-/** Starts counting forks. Once per process; called by every open function. */
-void carom__count_forks(void);
+/** Starts counting forks, once per process; called by every open function. 0 or -ENOMEM. */
+int carom__count_forks(void);
 
 /** -ECHILD with its sentence. */
 int carom__fail_forked(void);

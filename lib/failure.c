@@ -11,6 +11,9 @@
 #include <time.h>
 
 /* Texts follow in this order: type, message, then type and message of each cause, the traceback. */
+#define TEXTS_LEAST 3u
+#define TEXTS_MAX (TEXTS_LEAST + 2 * CAROM_CAUSES_MAX)
+
 struct record {
     int64_t time_ns;
     uint32_t cause_count;
@@ -74,34 +77,33 @@ size_t carom__failure_write(void *block, size_t capacity, const struct carom_err
 
 /* ---------------------------------------------------------------- reading */
 
-/* The text that begins at *at, which moves on behind its NUL; NULL when there is none any more. */
-static const char *take(const char **at, const char *end)
-{
-    const char *text = *at;
-    const char *nul = text < end ? memchr(text, '\0', (size_t)(end - text)) : NULL;
-    if (nul == NULL)
-        return NULL;
-    *at = nul + 1;
-    return text;
-}
-
+/* They fill their memory exactly: the last byte ends the last one, and strlen any before. */
 static bool find_texts(struct carom__failure *failure, size_t texts_bytes)
 {
-    const char *at = failure->texts, *end = at + texts_bytes;
-    failure->type = take(&at, end);
-    failure->message = take(&at, end);
-    for (uint32_t i = 0; i < failure->cause_count; i++) {
-        failure->causes[i].type = take(&at, end);
-        failure->causes[i].message = take(&at, end);
+    const char *text[TEXTS_MAX] = {NULL}, *texts = failure->texts;
+    const uint32_t count = TEXTS_LEAST + 2 * failure->cause_count;
+    uint32_t found = 0;
+    if (texts[texts_bytes - 1] != '\0')
+        return false;
+    for (size_t at = 0; at < texts_bytes; at += strlen(texts + at) + 1) {
+        if (found >= count)
+            return false;
+        text[found++] = texts + at;
     }
-    failure->traceback = take(&at, end);
-    return failure->traceback != NULL && at == end; /* take: once NULL, NULL for all that follow */
+    if (found != count)
+        return false;
+    failure->type = text[0];
+    failure->message = text[1];
+    for (uint32_t i = 0; i < failure->cause_count; i++)
+        failure->causes[i] = (struct carom_cause){text[2 + 2 * i], text[3 + 2 * i]};
+    failure->traceback = text[count - 1];
+    return true;
 }
 
 int carom__failure_read(const void *block, size_t bytes, struct carom__failure **failure)
 {
     struct record record;
-    if (bytes < sizeof record + 3)
+    if (bytes < sizeof record + TEXTS_LEAST)
         return -EPROTO;
     memcpy(&record, block, sizeof record);
     if (record.cause_count > CAROM_CAUSES_MAX || record.texts_bytes != bytes - sizeof record)

@@ -29,16 +29,21 @@
 #define BACKLOG 128
 #define GREETING_MS 1000
 #define RETRY_MS 20
+#define LOCK_ATTEMPTS 100
 #define DEFAULT_BLOCK_MOST (UINT64_C(1) << 30)
 
 /* ---------------------------------------------------------------- the name */
 
-/* Whether the locked file is still the one at its path: a closing host removes it. */
-static bool is_current(int fd, const char *path)
+/* Whether the locked file is still the one at its path: a closing host removes it. 1, 0 or an
+ * error. */
+static int is_current(int fd, const char *path)
 {
     struct stat locked, named;
-    return fstat(fd, &locked) == 0 && stat(path, &named) == 0 && locked.st_ino == named.st_ino &&
-           locked.st_dev == named.st_dev;
+    if (fstat(fd, &locked) != 0)
+        return -errno;
+    if (stat(path, &named) != 0)
+        return errno == ENOENT ? 0 : -errno;
+    return locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
 }
 
 /* A record lock belongs to the process alone: children that it forks neither inherit the lock nor
@@ -97,20 +102,24 @@ static int lock_name(struct carom_host *host)
     if (carom__address_is_abstract(&host->address)) /* bind alone is exclusive there */
         return 0;
     snprintf(host->lock_path, sizeof host->lock_path, "%s.lock", host->address.sun_path);
-    for (;;) {
+    for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
         int fd = open(host->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
             return carom__fail(-errno, "cannot create %s: %s", host->lock_path, strerror(errno));
-        if (fcntl(fd, F_SETLK, &whole) != 0) {
-            close(fd);
-            return fail_served(host);
-        }
-        if (is_current(fd, host->lock_path)) {
+        bool locked = fcntl(fd, F_SETLK, &whole) == 0;
+        int rc = locked ? is_current(fd, host->lock_path) : -errno;
+        if (rc == 1) {
             host->lock_fd = fd;
             return 0;
         }
         close(fd);
+        if (!locked && (rc == -EACCES || rc == -EAGAIN)) /* fcntl(2): another process has it */
+            return fail_served(host);
+        if (rc < 0)
+            return carom__fail(rc, "cannot lock %s: %s", host->lock_path, strerror(-rc));
     }
+    return carom__fail(-ENOENT, "cannot lock %s: somebody removes it again and again",
+                       host->lock_path);
 }
 
 static int listen_on_abstract(struct carom_host *host)
@@ -237,6 +246,9 @@ static int open_host(struct carom_host *host, const char *service,
                      const struct carom_host_options *options)
 {
     int rc = read_options(host, options);
+    host->pidfd = carom__own_pidfd();
+    if (rc == 0 && host->pidfd < 0 && host->pidfd != -ENOSYS)
+        rc = carom__fail_errno(host->pidfd, "cannot get a pidfd of this process");
     if (rc == 0)
         rc = carom__address(service, true, &host->address);
     if (rc < 0)
@@ -254,7 +266,9 @@ int carom_host_open(const char *service, const struct carom_host_options *option
                     struct carom_host **host)
 {
     *host = NULL;
-    carom__count_forks();
+    int rc = carom__count_forks();
+    if (rc < 0)
+        return rc;
     struct carom_host *opened = calloc(1, sizeof *opened);
     if (opened == NULL)
         return carom__fail(-ENOMEM, "no memory for a host");
@@ -262,9 +276,9 @@ int carom_host_open(const char *service, const struct carom_host_options *option
     opened->lock_fd = opened->listen_fd = opened->epoll_fd = opened->stop_fd = -1;
     opened->reserve_fd = opened->bell_fd = opened->directory_fd = opened->directory_ro_fd = -1;
     opened->statistics_fd = opened->statistics_ro_fd = -1;
-    opened->pidfd = carom__own_pidfd();
+    opened->pidfd = -1;
     opened->forks = carom__forks;
-    int rc = open_host(opened, service, options);
+    rc = open_host(opened, service, options);
     if (rc < 0) {
         carom_host_close(opened);
         return rc;
@@ -306,7 +320,7 @@ static void announce_stop(struct carom_host *host)
 /* Only this thread changes what decides. */
 static int patience_ms(const struct carom_host *host)
 {
-    return host->retrying ? RETRY_MS : host->greeting > 0 ? GREETING_MS : -1;
+    return host->retrying || host->deaf ? RETRY_MS : host->greeting > 0 ? GREETING_MS : -1;
 }
 
 /* True: told to stop. */
@@ -314,6 +328,7 @@ static bool handle(struct carom_host *host, const struct epoll_event *events, in
 {
     bool stop = false;
     pthread_mutex_lock(&host->lock);
+    carom__host_listen(host);
     for (int i = 0; i < count; i++)
         stop |= dispatch(host, &events[i]);
     carom__host_retry(host);

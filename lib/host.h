@@ -79,6 +79,7 @@ struct carom_host {
     int pidfd;      /* of this process, for the peers; -1 where the kernel has none */
     bool listed;    /* in the list of this process's hosts */
     bool listening; /* listen_fd is in epoll with events */
+    bool deaf;      /* it is not for a moment: something to accept peers with has run out */
     unsigned forks;
     int bell_fd, directory_fd, directory_ro_fd, statistics_fd, statistics_ro_fd;
     struct carom__bell *bell;
@@ -111,6 +112,15 @@ struct carom_host {
 
 /** Accepts everybody who knocks. */
 void carom__host_accept(struct carom_host *host);
+
+/** Tells a peer why (the sentence of the carom__fail before), and the keeper, and hangs up. */
+void carom__host_refuse(struct carom_host *host, struct carom__peer *peer, int error);
+
+/** Says why a peer is not wanted, if its socket takes that at once. */
+void carom__host_send_refusal(int socket, int error, const char *reason);
+
+/** Listens again if it was deaf. */
+void carom__host_listen(struct carom_host *host);
 
 /** Reads a peer's HELLO; admits or refuses it. */
 void carom__host_admit(struct carom_host *host, struct carom__peer *peer);
@@ -161,8 +171,8 @@ void carom__host_catch_up(struct carom_host *host, struct carom__peer *worker);
 /** Tries again where the kernel was short of something. */
 void carom__host_retry(struct carom_host *host);
 
-/** Whether the loop is to be told when a worker's socket has room. */
-void carom__host_watch_room(struct carom_host *host, struct carom__peer *worker, bool wanted);
+/** Whether the loop is to be told when a worker's socket has room. 0 or a negative errno. */
+int carom__host_watch_room(struct carom_host *host, struct carom__peer *worker, bool wanted);
 
 /** Says that the directory or a control socket has something new. */
 void carom__host_changed(struct carom_host *host);

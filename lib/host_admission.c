@@ -20,7 +20,7 @@
 
 /* ---------------------------------------------------------------- refusing */
 
-static void send_refusal(int socket, int error, const char *reason)
+void carom__host_send_refusal(int socket, int error, const char *reason)
 {
     struct carom__refused message = {.error = error};
     carom__header_set(&message.header, CAROM__REFUSED, sizeof message);
@@ -35,10 +35,9 @@ static void tell_keeper(const struct carom_host *host, pid_t pid, uid_t uid, con
     carom__host_event(host, event, 4);
 }
 
-/* Tells the peer why (the sentence of the carom__fail before) and hangs up. */
-static void refuse(struct carom_host *host, struct carom__peer *peer, int error)
+void carom__host_refuse(struct carom_host *host, struct carom__peer *peer, int error)
 {
-    send_refusal(peer->socket, error, carom_error_detail());
+    carom__host_send_refusal(peer->socket, error, carom_error_detail());
     tell_keeper(host, peer->pid, peer->uid, carom_error_detail());
     carom__host_bury(host, peer);
 }
@@ -115,9 +114,43 @@ static void greet(struct carom_host *host, int socket)
     int rc = welcome_stranger(host, socket, &credentials);
     if (rc == 0)
         return;
-    send_refusal(socket, rc, carom_error_detail());
+    carom__host_send_refusal(socket, rc, carom_error_detail());
     tell_keeper(host, credentials.pid, credentials.uid, carom_error_detail());
     close(socket);
+}
+
+/* While too many are silent, or nobody can be accepted, the others wait in the socket's queue. */
+static void listen_or_not(struct carom_host *host)
+{
+    bool wanted = host->greeting < GREETING_MOST && !host->deaf;
+    if (wanted == host->listening)
+        return;
+    struct epoll_event event = {.events = wanted ? EPOLLIN : 0, .data.ptr = &host->listen_fd};
+    if (epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, host->listen_fd, &event) == 0)
+        host->listening = wanted;
+    else
+        host->deaf = true; /* the loop tries again soon */
+}
+
+/* Who knocks and cannot be let in would wake the loop at once again. */
+static void be_deaf(struct carom_host *host)
+{
+    host->deaf = true;
+    listen_or_not(host);
+}
+
+void carom__host_listen(struct carom_host *host)
+{
+    if (!host->deaf)
+        return;
+    host->deaf = false;
+    listen_or_not(host);
+}
+
+static void open_reserve(struct carom_host *host)
+{
+    if (host->reserve_fd < 0)
+        host->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 #define TOO_MANY_FILES "the host has too many open files: raise its ulimit -n"
@@ -125,27 +158,20 @@ static void greet(struct carom_host *host, int socket)
 /* Descriptors have run out: gives up the reserve so that the peer at least learns why. */
 static void refuse_for_lack_of_fds(struct carom_host *host)
 {
-    close(host->reserve_fd);
+    if (host->reserve_fd >= 0)
+        close(host->reserve_fd);
+    host->reserve_fd = -1;
     int socket = accept4(host->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (socket >= 0) {
         struct ucred credentials;
         read_credentials(socket, &credentials);
-        send_refusal(socket, -EMFILE, TOO_MANY_FILES);
+        carom__host_send_refusal(socket, -EMFILE, TOO_MANY_FILES);
         tell_keeper(host, credentials.pid, credentials.uid, TOO_MANY_FILES);
         close(socket);
+    } else if (errno != EAGAIN) {
+        be_deaf(host);
     }
-    host->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-}
-
-/* While too many are silent the others wait in the socket's queue. */
-static void listen_or_not(struct carom_host *host)
-{
-    bool wanted = host->greeting < GREETING_MOST;
-    if (wanted == host->listening)
-        return;
-    struct epoll_event event = {.events = wanted ? EPOLLIN : 0, .data.ptr = &host->listen_fd};
-    epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, host->listen_fd, &event);
-    host->listening = wanted;
+    open_reserve(host);
 }
 
 void carom__host_greeted(struct carom_host *host, struct carom__peer *peer)
@@ -159,6 +185,7 @@ void carom__host_greeted(struct carom_host *host, struct carom__peer *peer)
 
 void carom__host_accept(struct carom_host *host)
 {
+    open_reserve(host);
     while (host->greeting < GREETING_MOST) {
         int socket = accept4(host->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (socket >= 0) {
@@ -167,6 +194,8 @@ void carom__host_accept(struct carom_host *host)
             refuse_for_lack_of_fds(host);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
+            if (errno != EAGAIN)
+                be_deaf(host);
             return;
         }
     }
@@ -180,6 +209,8 @@ static int check_hello(const struct carom__hello *hello, int length)
     size_t names = 0;
     if (length == -EMFILE)
         return carom__fail(length, TOO_MANY_FILES);
+    if (length < 0 && length != -EPROTO)
+        return carom__fail_errno(length, "the host cannot read HELLO");
     if (length < (int)sizeof hello->header)
         return carom__fail(-EPROTO, "this is a carom service: what you sent is not a HELLO");
     if (hello->header.type != CAROM__HELLO)
@@ -197,12 +228,13 @@ static int check_hello(const struct carom__hello *hello, int length)
                            "the peer was built with another memory layout than this host (carom "
                            "%s): use the same release of carom on both sides",
                            carom_version());
-    if (hello->role == CAROM__WORKER && hello->method_count <= CAROM__MAX_METHODS)
+    if (hello->role == CAROM__WORKER) /* more than CAROM__MAX_METHODS fit no message */
         names = hello->method_count * sizeof(struct carom__method_entry);
     if (hello->stand_in > (hello->role == CAROM__WORKER))
         return carom__fail(-EPROTO, "HELLO says stand_in %u: a worker says 1 or 0, others 0",
                            hello->stand_in);
-    if ((size_t)length != sizeof *hello + names)
+    if ((size_t)length != sizeof *hello + names ||
+        (hello->role == CAROM__WORKER && hello->method_count > CAROM__MAX_METHODS))
         return carom__fail(-EPROTO, "HELLO has %d bytes instead of %zu", length,
                            sizeof *hello + names);
     return 0;
@@ -215,6 +247,8 @@ static int watch_pidfd(struct carom_host *host, struct carom__peer *peer, int pi
     peer->pidfd = pidfd;
     if (epoll_ctl(host->epoll_fd, EPOLL_CTL_ADD, pidfd, &event) == 0)
         return 0;
+    if (errno == ENOMEM || errno == ENOSPC)
+        return carom__fail_errno(-errno, "the host cannot watch another process");
     return carom__fail(-EPROTO, "the first descriptor handed over is not a pidfd");
 }
 
@@ -460,7 +494,7 @@ void carom__host_admit(struct carom_host *host, struct carom__peer *peer)
     carom__close_fds(&fds);
     carom__host_greeted(host, peer);
     if (rc < 0)
-        refuse(host, peer, rc);
+        carom__host_refuse(host, peer, rc);
 }
 
 void carom__host_expire(struct carom_host *host)
@@ -470,6 +504,6 @@ void carom__host_expire(struct carom_host *host)
          peer = peer->next) {
         if (peer->greeted || peer->gone || now_ns - peer->connected_ns < GREETING_NS)
             continue;
-        refuse(host, peer, carom__fail(-ETIMEDOUT, "no HELLO came within 5 seconds"));
+        carom__host_refuse(host, peer, carom__fail(-ETIMEDOUT, "no HELLO came within 5 seconds"));
     }
 }

@@ -37,20 +37,23 @@ void carom_host_note_end(struct carom_host *host, pid_t pid, const char *text)
 /* The loop sends it, as soon as the socket has room. */
 int carom_host_dismiss(struct carom_host *host, pid_t pid)
 {
-    int asked = carom__check_fork(host->forks);
-    if (asked < 0)
-        return asked;
+    int rc = carom__check_fork(host->forks), asked = 0;
+    if (rc < 0)
+        return rc;
     pthread_mutex_lock(&host->lock);
     for (uint32_t worker = 0; worker < host->max_workers; worker++) {
         struct carom__peer *peer = host->workers[worker];
         if (!is_worker_of(peer, pid) || peer->socket < 0)
             continue;
-        peer->asked_to_leave = true;
-        carom__host_watch_room(host, peer, true);
-        asked++;
+        int watched = carom__host_watch_room(host, peer, true);
+        if (watched == 0)
+            peer->asked_to_leave = true;
+        else
+            rc = carom__fail_errno(watched, "cannot ask a worker to leave");
+        asked += watched == 0;
     }
     pthread_mutex_unlock(&host->lock);
-    return asked;
+    return rc < 0 ? rc : asked;
 }
 
 /* ---------------------------------------------------------------- what waits */

@@ -25,8 +25,8 @@ static int make_objects(struct carom__host_lane *lane)
     lane->control_fd = carom__segment_create("carom-lane", control_bytes);
     if (lane->control_fd < 0)
         return lane->control_fd;
-    lane->replies_fd = carom__segment_create(
-        "carom-replies", carom__blocks_bytes(geometry->slots, geometry->reply_block_bytes));
+    lane->replies_fd = carom__segment_create_blocks("carom-replies", geometry->slots,
+                                                    geometry->reply_block_bytes);
     if (lane->replies_fd < 0)
         return lane->replies_fd;
     void *control = carom__segment_map(lane->control_fd, control_bytes, true);
@@ -110,12 +110,15 @@ static int send_leave(const struct carom__peer *worker)
     return carom__send(worker->socket, &header, sizeof header, NULL, 0, false);
 }
 
-void carom__host_watch_room(struct carom_host *host, struct carom__peer *worker, bool wanted)
+int carom__host_watch_room(struct carom_host *host, struct carom__peer *worker, bool wanted)
 {
     struct epoll_event event = {.events = EPOLLIN | (wanted ? EPOLLOUT : 0), .data.ptr = worker};
-    if (wanted != worker->waits_for_room)
-        epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, worker->socket, &event);
+    if (wanted == worker->waits_for_room)
+        return 0;
+    if (epoll_ctl(host->epoll_fd, EPOLL_CTL_MOD, worker->socket, &event) != 0)
+        return -errno;
     worker->waits_for_room = wanted;
+    return 0;
 }
 
 /* Whether a worker need not be told any more: it is dying and will be buried. */
@@ -150,9 +153,9 @@ void carom__host_flush(struct carom_host *host, struct carom__peer *worker)
     if (worker->socket < 0)
         return;
     int rc = send_owed(host, worker);
-    worker->retry = rc < 0 && rc != -EAGAIN;
+    int watched = carom__host_watch_room(host, worker, rc == -EAGAIN);
+    worker->retry = (rc < 0 && rc != -EAGAIN) || watched < 0;
     host->retrying |= worker->retry;
-    carom__host_watch_room(host, worker, rc == -EAGAIN);
 }
 
 void carom__host_catch_up(struct carom_host *host, struct carom__peer *worker)

@@ -7,10 +7,12 @@
  * not) or its socket has hung up. Never because time has passed: a stopped process is not dead. A
  * worker is gone when it has said goodbye or its process has ended: without a goodbye a hang-up may
  * be a handler that closed every descriptor, in a process that goes on writing to its lanes. */
+#include "error.h"
 #include "host.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -116,15 +118,41 @@ static void hang_up(struct carom_host *host, struct carom__peer *worker)
     carom__bell_wake_worker(host->bell, worker->id); /* so that it finds out, and ends */
 }
 
-static void bury_poisoned(struct carom_host *host, uint32_t lane)
+/* The worker cannot serve this lane, which is no fault of the client's: better no client than one
+ * whose calls wait for ever. */
+static void refuse_lane(struct carom_host *host, struct carom__peer *client, uint32_t worker,
+                        int error)
 {
-    struct carom__peer *client = lane < host->max_clients ? host->clients[lane] : NULL;
+    if (error >= 0 || error < -4095) /* none of errno's */
+        error = -EPROTO;
+    carom__host_refuse(host, client,
+                       carom__fail(error, "worker %u cannot map this client's lane: %s", worker,
+                                   strerror(-error)));
+}
+
+static void refuse_poisoned(struct carom_host *host, struct carom__peer *client, uint32_t worker)
+{
     char id[CAROM__NUMBER_BYTES], pid[CAROM__NUMBER_BYTES];
-    if (client == NULL)
-        return;
-    const char *event[] = {"poisoned", carom__field(id, lane), carom__field(pid, client->pid)};
+    const char *event[] = {"poisoned", carom__field(id, client->id),
+                           carom__field(pid, client->pid)};
+    char reason[80];
+    snprintf(reason, sizeof reason, "worker %u found nonsense in this client's lane", worker);
+    carom__host_send_refusal(client->socket, -EPROTO, reason);
     carom__host_bury(host, client);
     carom__host_event(host, event, 3);
+}
+
+static void hear_poisoned(struct carom_host *host, const struct carom__peer *worker,
+                          const struct carom__poisoned *message)
+{
+    struct carom__peer *client = message->lane < host->max_clients ? host->clients[message->lane]
+                                                                   : NULL;
+    if (client == NULL)
+        return;
+    if (message->error == 0)
+        refuse_poisoned(host, client, worker->id);
+    else
+        refuse_lane(host, client, worker->id, message->error);
 }
 
 /* ---------------------------------------------------------------- messages */
@@ -139,7 +167,7 @@ static int hear_worker(struct carom_host *host, struct carom__peer *worker)
     if (length < 0)
         return length;
     if (carom__is_message(&message, length, CAROM__POISONED, sizeof message)) {
-        bury_poisoned(host, message.lane);
+        hear_poisoned(host, worker, &message);
         return 0;
     }
     if (!carom__is_message(&message, length, CAROM__LEAVE, sizeof message.header))
@@ -171,8 +199,8 @@ static void serve_worker(struct carom_host *host, struct carom__peer *worker, ui
     if (!(events & EPOLLIN))
         return;
     int rc = hear_worker(host, worker);
-    if (rc < 0 && rc != -EAGAIN) /* hung up, or not a worker of ours */
-        hang_up(host, worker);
+    if (rc < 0 && rc != -EAGAIN && rc != -ENOMEM && rc != -ENOBUFS) /* those: epoll says it again */
+        hang_up(host, worker); /* has hung up, or is not a worker of ours */
 }
 
 void carom__host_serve(struct carom_host *host, struct carom__peer *peer, uint32_t events)

@@ -4,6 +4,7 @@
  * of its own that appears whole or not at all. */
 #include "error.h"
 #include "host.h"
+#include "segment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,6 +134,8 @@ int carom__host_quarantine(struct carom_host *host, const struct carom__host_lan
     if (request_bytes > lane->geometry.request_block_bytes)
         return carom__fail(-EPROTO, "its client claims a length of %llu bytes, which cannot be",
                            (unsigned long long)request_bytes);
+    if (carom__segment_check_size(request_bytes) < 0)
+        return -EFBIG;
     for (int attempt = 0; attempt < ATTEMPTS && rc == -EEXIST; attempt++) {
         rc = make_name(host, method, name);
         if (rc < 0)

@@ -264,8 +264,9 @@ CAROM__RARE int carom__lane_finish_flagged(struct carom__lane *lane,
 void carom__lane_ring_event(struct carom__lane *lane)
 {
     _Atomic uint32_t *event = &lane->control->event;
-    /* seq_cst: says "something happened" after it did; pairs with carom__lane_arm_event */
-    uint32_t before = atomic_fetch_add_explicit(event, EVENT_STEP, memory_order_seq_cst);
+    /* release: says "something happened" after it did. Both sides change this one word: either the
+     * sleeper is seen here, or carom__lane_arm_event comes after this and acquires what happened */
+    uint32_t before = atomic_fetch_add_explicit(event, EVENT_STEP, memory_order_release);
     if (!(before & EVENT_SLEEPER))
         return;
     /* relaxed: sleepers that arm from now on set the bit again */
@@ -283,9 +284,8 @@ void carom__lane_notify(struct carom__lane *lane, uint32_t slot)
 
 uint32_t carom__lane_arm_event(struct carom__lane *lane)
 {
-    /* seq_cst: announces the sleeper before it looks once more; pairs with carom__lane_ring_event
-     * */
-    return atomic_fetch_or_explicit(&lane->control->event, EVENT_SLEEPER, memory_order_seq_cst) |
+    /* acquire: the sleeper looks once more after this; pairs with carom__lane_ring_event */
+    return atomic_fetch_or_explicit(&lane->control->event, EVENT_SLEEPER, memory_order_acquire) |
            EVENT_SLEEPER;
 }
 

@@ -101,7 +101,11 @@ static int open_folder(const char *folder, int *fd)
 static int draw_name(char *name, size_t capacity)
 {
     uint64_t secret[2];
-    if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret)
+    ssize_t drawn;
+    do {
+        drawn = getrandom(secret, sizeof secret, 0);
+    } while ((drawn < 0 && errno == EINTR) || (drawn >= 0 && drawn < (ssize_t)sizeof secret));
+    if (drawn < 0)
         return carom__fail_errno(-errno, "no random numbers");
     snprintf(name, capacity, "@launch-%016llx%016llx", (unsigned long long)secret[0],
              (unsigned long long)secret[1]);
@@ -325,8 +329,9 @@ static int open_pool(const struct order *order, struct carom_pool *pool)
         return rc;
     if (pipe2(ends, O_CLOEXEC) != 0)
         return carom__fail_errno(-errno, "a pipe");
-    (void)fcntl(ends[0], F_SETFL, O_NONBLOCK); /* our end only: the child may wait for room */
-    rc = start(order, ends[1], pool);
+    /* our end only: the child may wait for room */
+    rc = fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 ? start(order, ends[1], pool)
+                                                  : carom__fail_errno(-errno, "a pipe");
     close(ends[1]);
     if (rc == 0)
         rc = await_ready(order, ends[0], pool);
@@ -341,8 +346,9 @@ int carom_launch(const char *application, uint32_t workers,
     if (pool == NULL)
         return carom__fail(-EINVAL, "carom_launch: pool is NULL");
     *pool = NULL;
-    carom__count_forks();
-    int rc = check_application(application);
+    int rc = carom__count_forks();
+    if (rc == 0)
+        rc = check_application(application);
     if (rc == 0)
         rc = read_options(options, &order.options);
     if (rc == 0)

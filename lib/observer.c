@@ -33,23 +33,26 @@ static int open_observer(struct carom_observer *observer, const char *service)
     if (rc < 0)
         return rc;
     observer->directory = carom__segment_map(fds.fd[0], sizeof *observer->directory, false);
-    observer->statistics = carom__segment_map(fds.fd[1], sizeof *observer->statistics, false);
+    if (observer->directory != NULL)
+        observer->statistics = carom__segment_map(fds.fd[1], sizeof *observer->statistics, false);
+    if (observer->statistics == NULL)
+        rc = carom__fail_errno(-errno, "cannot map the service's memory");
     carom__close_fds(&fds);
-    if (observer->directory == NULL || observer->statistics == NULL)
-        return carom__fail(-ENOMEM, "cannot map the service's memory");
-    return 0;
+    return rc;
 }
 
 int carom_observer_open(const char *service, struct carom_observer **observer)
 {
     *observer = NULL;
-    carom__count_forks();
+    int rc = carom__count_forks();
+    if (rc < 0)
+        return rc;
     struct carom_observer *opened = calloc(1, sizeof *opened);
     if (opened == NULL)
         return carom__fail(-ENOMEM, "no memory for an observer");
     opened->connection = (struct carom__connection){-1, -1};
     opened->forks = carom__forks;
-    int rc = open_observer(opened, service);
+    rc = open_observer(opened, service);
     if (rc < 0) {
         carom_observer_close(opened);
         return rc;

@@ -140,19 +140,34 @@ static void *map_again(void *pages, size_t bytes)
     return again;
 }
 
-/* Puts a private copy of `bytes` at the address of shared pages. The old mapping is replaced in one
- * step, so a thread that reads through an escaped pointer never meets a hole. */
-static int replace_by_copy(void *pages, size_t bytes)
+/* Moves a mapping to where another one is, which goes in one step, so that a thread that reads
+ * through an escaped pointer never meets a hole. 0 or a negative errno: then the kernel may have
+ * unmapped the other one before it failed. */
+static int move_over(void *from, size_t bytes, void *to)
+{
+    void *moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+    return moved != MAP_FAILED ? 0 : -errno;
+}
+
+/* Puts a private copy of `bytes` at the address of shared pages, which are mapped `again`
+ * elsewhere. On failure they are back at their address, or elsewhere only, as *again then says. */
+static int replace_by_copy(char *pages, size_t bytes, size_t stride, char **again)
 {
     void *copy = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (copy == MAP_FAILED)
-        return -errno;
+    if (copy == MAP_FAILED) {
+        int error = -errno;
+        munmap(*again, stride);
+        *again = pages;
+        return error;
+    }
     memcpy(copy, pages, bytes);
-    if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, pages) != MAP_FAILED)
+    int rc = move_over(copy, bytes, pages);
+    if (rc == 0)
         return 0;
-    int error = -errno;
     munmap(copy, bytes);
-    return error;
+    if (move_over(*again, stride, pages) == 0)
+        *again = pages;
+    return rc;
 }
 
 int carom_request_detach(struct carom_request *request, enum carom_block which, size_t length_bytes)
@@ -173,18 +188,14 @@ int carom_request_detach(struct carom_request *request, enum carom_block which, 
     if (again == NULL)
         return carom__fail_errno(-errno, "cannot map a block a second time");
     size_t bytes = detached_bytes(block, length_bytes);
-    int rc = replace_by_copy(pages, bytes);
-    if (rc < 0) {
-        munmap(again, stride);
-        return carom__fail_errno(rc, "cannot copy a block");
-    }
-    if (bytes < stride)
+    int rc = replace_by_copy(pages, bytes, stride, &again);
+    if (rc == 0 && bytes < stride)
         munmap(pages + bytes, stride - bytes);
     if (is_request)
         blocks->request = again + (block - pages);
     else
         blocks->reply = again + (block - pages);
-    return 0;
+    return rc < 0 ? carom__fail_errno(rc, "cannot copy a block") : 0;
 }
 
 void carom_detached_free(void *address, size_t length_bytes)

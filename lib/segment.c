@@ -1,16 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * segment.c - memfd and POSIX shared memory objects. See segment.h. */
+ * segment.c - memfd and POSIX shared memory objects. See segment.h.
+ *
+ * A memfd takes its pages from the machine's memory. An object in /dev/shm takes them from a file
+ * system that can be full long before, in a container it often has 64 MiB: who touches a page that
+ * it cannot give gets SIGBUS. So there the pages that carom itself needs are taken when the object
+ * is made, and that fails with -ENOSPC: everything of the small objects, of each block of requests
+ * and replies the first 4 KiB, which short calls and errors do with. Blocks as a whole are far
+ * larger than what is used of them, and cannot be reserved: a process that writes more into one
+ * when /dev/shm is full is killed. carom.h says so. */
 #include "segment.h"
 
 #include "error.h"
+#include "layout.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +32,8 @@
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
+/* A block begins somewhere in its first page: the first 4 KiB of it lie in two. */
+#define BLOCK_PAGES_BYTES (2 * CAROM__PAGE_BYTES)
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static int open_memfd(const char *name)
@@ -31,7 +44,14 @@ static int open_memfd(const char *name)
     return fd;
 }
 
-static int open_shm(void)
+/* A file that never has a name: with one, even for a moment, a kill could leave it behind. */
+static int open_nameless(void)
+{
+    return open("/dev/shm", O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+}
+
+/* For file systems that make no files without names. */
+static int open_named(void)
 {
     static atomic_uint counter;
     char path[64];
@@ -50,6 +70,12 @@ static int open_shm(void)
     return -1;
 }
 
+static int open_shm(void)
+{
+    int fd = open_nameless();
+    return fd < 0 ? open_named() : fd;
+}
+
 static int open_object(const char *name, bool *sealable)
 {
     int fd = open_memfd(name);
@@ -57,19 +83,71 @@ static int open_object(const char *name, bool *sealable)
     return fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EACCES) ? open_shm() : fd;
 }
 
-int carom__segment_create(const char *name, size_t bytes)
+int carom__segment_check_size(uint64_t bytes)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+        bytes <= limit.rlim_cur)
+        return 0;
+    return carom__fail(-EFBIG,
+                       "%llu bytes are more than this process may write to a file: raise "
+                       "ulimit -f",
+                       (unsigned long long)bytes);
+}
+
+/* What of an object is to be there from the start: the first `bytes` of every `stride`. */
+struct reserve {
+    uint64_t stride, bytes;
+};
+
+/* 0 or -1 with errno set. A file system that cannot reserve is taken as it is. */
+static int reserve(int fd, uint64_t size_bytes, const struct reserve *what)
+{
+    for (uint64_t at = 0; at < size_bytes; at += what->stride) {
+        uint64_t left = size_bytes - at;
+        int rc;
+        do {
+            rc = fallocate(fd, 0, (off_t)at, (off_t)(what->bytes < left ? what->bytes : left));
+        } while (rc != 0 && errno == EINTR);
+        if (rc != 0)
+            return errno == EOPNOTSUPP ? 0 : -1;
+    }
+    return 0;
+}
+
+static int size_object(int fd, size_t bytes, bool sealable, const struct reserve *what)
+{
+    if (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)bytes) != 0)
+        return -1;
+    return sealable ? fcntl(fd, F_ADD_SEALS, SEALS) : reserve(fd, bytes, what);
+}
+
+static int create(const char *name, size_t bytes, const struct reserve *what)
 {
     bool sealable;
+    int rc = carom__segment_check_size(bytes);
+    if (rc < 0)
+        return rc;
     int fd = open_object(name, &sealable);
     if (fd < 0)
         return carom__fail_errno(-errno, "cannot create shared memory");
-    if (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)bytes) != 0 ||
-        (sealable && fcntl(fd, F_ADD_SEALS, SEALS) != 0)) {
-        int error = -errno;
-        close(fd);
-        return carom__fail(error, "cannot size shared memory '%s' to %zu bytes", name, bytes);
-    }
-    return fd;
+    if (size_object(fd, bytes, sealable, what) == 0)
+        return fd;
+    int error = -errno;
+    close(fd);
+    return carom__fail(error, "cannot make shared memory '%s' of %zu bytes: %s%s", name, bytes,
+                       strerror(-error), error == -ENOSPC ? " (/dev/shm is full)" : "");
+}
+
+int carom__segment_create(const char *name, size_t bytes)
+{
+    return create(name, bytes, &(struct reserve){bytes, bytes});
+}
+
+int carom__segment_create_blocks(const char *name, uint32_t slots, uint64_t block_bytes)
+{
+    return create(name, carom__blocks_bytes(slots, block_bytes),
+                  &(struct reserve){carom__block_stride(block_bytes), BLOCK_PAGES_BYTES});
 }
 
 int carom__segment_read_only(int fd)
@@ -85,9 +163,10 @@ int carom__segment_read_only(int fd)
 
 int carom__segment_check(int fd, size_t bytes, bool trusted)
 {
-    struct stat status;
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
-        (size_t)status.st_size < bytes)
+    struct stat status = {0};
+    if (fstat(fd, &status) != 0 && errno != EBADF)
+        return carom__fail_errno(-errno, "cannot look at the peer's shared memory");
+    if (!S_ISREG(status.st_mode) || status.st_size < 0 || (size_t)status.st_size < bytes)
         return carom__fail(-EPROTO,
                            "the peer handed over something that is not %zu bytes of memory", bytes);
     int seals = fcntl(fd, F_GET_SEALS);

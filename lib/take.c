@@ -31,7 +31,7 @@
 /** Deadlines nearer than this are judged by the exact clock. Twenty of the longest ticks, because a
  *  virtual machine may lose some. */
 #define FAR_NS INT64_C(200000000)
-/** Between two looks at the socket while there is always work. */
+/** Between two looks at the socket, and at lanes without a ready bit. */
 #define SOCKET_LOOK_NS INT64_C(50000000)
 
 /* ---------------------------------------------------------------- taking */
@@ -300,6 +300,35 @@ CAROM__RARE static int stop_taking(const struct carom_worker *worker)
     return carom__fail(-ESHUTDOWN, "the worker was told to stop");
 }
 
+/* Ready bits are hints, in memory that every client of the service can write: one that somebody has
+ * cleared would leave a call of another client waiting until that client's next. Not while a lane
+ * with work has its bit, so this repairs what is wrong and changes nothing else. Whoever cleared
+ * the bit may do so again at once: the lane is the next to be looked at whatever becomes of it. */
+CAROM__RARE static void repair_ready_bits(struct carom_worker *worker)
+{
+    const uint32_t lanes = worker->lane_words * 64, before = worker->current;
+    for (uint32_t step = lanes; step > 0; step--) { /* ends with the one behind the current */
+        const uint32_t lane = (before + step) % lanes;
+        struct carom__worker_lane *mapped = worker->lanes[lane];
+        if (mapped == NULL || mapped->poisoned || carom__bell_is_ready(worker->bell, lane) ||
+            !carom__lane_has_work(&mapped->lane))
+            continue;
+        carom__bell_set_ready(worker->bell, lane);
+        worker->current = lane;
+        worker->burst = 0;
+    }
+}
+
+/* What a worker looks at now and then: whether the host lives, and whether a lane was forgotten. */
+CAROM__RARE static int look_around(struct carom_worker *worker)
+{
+    worker->next_look_ns = worker->now_ns + SOCKET_LOOK_NS;
+    repair_ready_bits(worker);
+    return carom__host_is_gone(&worker->connection)
+               ? carom__fail(-EHOSTDOWN, "the service's host died")
+               : 0;
+}
+
 /* What a worker looks at beside its lanes. */
 static int check_orders(struct carom_worker *worker)
 {
@@ -312,12 +341,7 @@ static int check_orders(struct carom_worker *worker)
         if (told_to_stop(worker))
             return stop_taking(worker);
     }
-    if (worker->now_ns < worker->next_look_ns)
-        return 0;
-    worker->next_look_ns = worker->now_ns + SOCKET_LOOK_NS;
-    return carom__host_is_gone(&worker->connection)
-               ? carom__fail(-EHOSTDOWN, "the service's host died")
-               : 0;
+    return worker->now_ns < worker->next_look_ns ? 0 : look_around(worker);
 }
 
 /* One look at everything. 1: worker->request is a call to run; 0; or an error. */
@@ -369,6 +393,15 @@ static bool must_stay_awake(struct carom_worker *worker)
     return has_news(worker);
 }
 
+/* The time of the last tick, unless the exact one is known of a later moment: a worker's time does
+ * not go back, and no call looks older than the one before it. */
+static inline void read_coarse_clock(struct carom_worker *worker)
+{
+    int64_t now_ns = carom__coarse_now_ns();
+    if (now_ns > worker->now_ns)
+        worker->now_ns = now_ns;
+}
+
 /* Sleeps until woken, at most until deadline_ns and one slice. 0 or -EINTR. */
 __attribute__((noinline)) static int park(struct carom_worker *worker, int64_t deadline_ns)
 {
@@ -381,6 +414,8 @@ __attribute__((noinline)) static int park(struct carom_worker *worker, int64_t d
                                left_ns < CAROM__PARK_SLICE_NS ? left_ns : CAROM__PARK_SLICE_NS);
         worker->now_ns = carom__now_ns();
         worker->until_timed = 0;
+    } else { /* a client may keep it awake for nothing: its own time runs out all the same */
+        read_coarse_clock(worker);
     }
     carom__bell_unpark(worker->bell, worker->id);
     return rc == -EINTR ? carom__fail(rc, "a signal arrived") : 0;
@@ -400,7 +435,7 @@ static inline int start_taking(struct carom_worker *worker)
         worker->now_ns = carom__now_ns();
         record_duration(worker);
     } else {
-        worker->now_ns = carom__coarse_now_ns();
+        read_coarse_clock(worker);
     }
     return 0;
 }

@@ -50,12 +50,12 @@ static int copy_methods(struct carom_worker *worker, const struct carom_method *
 static int map_objects(struct carom_worker *worker, const struct carom__fds *fds)
 {
     worker->bell = carom__segment_map(fds->fd[0], sizeof *worker->bell, true);
-    worker->directory = carom__segment_map(fds->fd[1], sizeof *worker->directory, false);
-    worker->statistics = carom__segment_map(fds->fd[2], sizeof *worker->statistics, true);
-    if (worker->bell == NULL || worker->directory == NULL || worker->statistics == NULL) {
-        carom__fail(-ENOMEM, "cannot map the service's memory");
-        return -ENOMEM;
-    }
+    if (worker->bell != NULL)
+        worker->directory = carom__segment_map(fds->fd[1], sizeof *worker->directory, false);
+    if (worker->directory != NULL)
+        worker->statistics = carom__segment_map(fds->fd[2], sizeof *worker->statistics, true);
+    if (worker->statistics == NULL)
+        return carom__fail_errno(-errno, "cannot map the service's memory");
     worker->stats = &worker->statistics->workers[worker->id];
     return 0;
 }
@@ -155,11 +155,12 @@ int carom_worker_open(const char *service, const struct carom_method *methods, s
 {
     struct carom_worker_options options;
     *worker = NULL;
-    carom__count_forks();
-    int rc = read_options(given, &options);
+    int rc = carom__count_forks();
+    if (rc == 0)
+        rc = read_options(given, &options);
     if (rc == 0)
         rc = check_methods(methods, method_count);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     struct carom_worker *opened = calloc(1, sizeof *opened);
     if (opened == NULL)
@@ -184,7 +185,7 @@ static void say_goodbye(const struct carom_worker *worker)
     struct carom__header header;
     carom__header_set(&header, CAROM__LEAVE, sizeof header);
     if (worker->connection.socket >= 0)
-        carom__send(worker->connection.socket, &header, sizeof header, NULL, 0, false);
+        carom__worker_say(worker, &header, sizeof header);
 }
 
 void carom_worker_close(struct carom_worker *worker)

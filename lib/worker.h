@@ -74,6 +74,10 @@ struct carom_worker {
  *  0, -EHOSTDOWN. */
 int carom__worker_news(struct carom_worker *worker);
 
+/** Sends a message to the host without waiting; more than once where the kernel is short of memory,
+ *  because nobody says it again. */
+void carom__worker_say(const struct carom_worker *worker, const void *message, size_t bytes);
+
 /** Stops looking at a lane and asks the host to disconnect its client. */
 void carom__worker_poison(struct carom_worker *worker, struct carom__worker_lane *lane);
 

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define ATTEMPTS 4
+
 static void point_at_blocks(struct carom__worker_lane *mapped, const char *requests, char *replies)
 {
     const struct carom__geometry *geometry = &mapped->lane.geometry;
@@ -23,7 +25,7 @@ static void point_at_blocks(struct carom__worker_lane *mapped, const char *reque
     }
 }
 
-/* fds: lane control, requests (read-only), replies. */
+/* fds: lane control, requests (read-only), replies. NULL with errno set. */
 static struct carom__worker_lane *map_lane(const struct carom__lane_news *news,
                                            const struct carom__fds *fds)
 {
@@ -33,14 +35,15 @@ static struct carom__worker_lane *map_lane(const struct carom__lane_news *news,
     size_t control_bytes = carom__control_bytes(geometry);
     struct carom__worker_lane *mapped = calloc(1, sizeof *mapped +
                                                       geometry->slots * sizeof mapped->blocks[0]);
-    void *control = carom__segment_map(fds->fd[0], control_bytes, true);
-    void *requests = carom__segment_map(fds->fd[1], requests_bytes, false);
-    void *replies = carom__segment_map(fds->fd[2], replies_bytes, true);
-    if (mapped == NULL || control == NULL || requests == NULL || replies == NULL) {
+    void *control = NULL, *requests = NULL, *replies = NULL;
+    if (mapped == NULL || (control = carom__segment_map(fds->fd[0], control_bytes, true)) == NULL ||
+        (requests = carom__segment_map(fds->fd[1], requests_bytes, false)) == NULL ||
+        (replies = carom__segment_map(fds->fd[2], replies_bytes, true)) == NULL) {
+        int error = errno;
         carom__segment_unmap(control, control_bytes);
         carom__segment_unmap(requests, requests_bytes);
-        carom__segment_unmap(replies, replies_bytes);
         free(mapped);
+        errno = error;
         return NULL;
     }
     carom__segment_prefault(control,
@@ -86,11 +89,19 @@ void carom__worker_drop_lanes(struct carom_worker *worker)
         drop_lane(worker, lane);
 }
 
-static void tell_poisoned(struct carom_worker *worker, uint32_t lane)
+void carom__worker_say(const struct carom_worker *worker, const void *message, size_t bytes)
 {
-    struct carom__poisoned message = {.lane = lane};
+    int rc = -ENOMEM;
+    for (int i = 0; i < ATTEMPTS && (rc == -ENOMEM || rc == -ENOBUFS); i++)
+        rc = carom__send(worker->connection.socket, message, bytes, NULL, 0, false);
+}
+
+/* error: why it cannot be mapped; 0 it is poisoned */
+static void tell_host(struct carom_worker *worker, uint32_t lane, int error)
+{
+    struct carom__poisoned message = {.lane = lane, .error = error};
     carom__header_set(&message.header, CAROM__POISONED, sizeof message);
-    carom__send(worker->connection.socket, &message, sizeof message, NULL, 0, false);
+    carom__worker_say(worker, &message, sizeof message);
 }
 
 void carom__worker_poison(struct carom_worker *worker, struct carom__worker_lane *lane)
@@ -98,7 +109,7 @@ void carom__worker_poison(struct carom_worker *worker, struct carom__worker_lane
     if (lane->poisoned)
         return;
     lane->poisoned = true;
-    tell_poisoned(worker, lane->id);
+    tell_host(worker, lane->id, 0);
 }
 
 static void lane_came(struct carom_worker *worker, const struct carom__lane_news *news,
@@ -107,8 +118,8 @@ static void lane_came(struct carom_worker *worker, const struct carom__lane_news
     if (fds->count != 3 || carom__geometry_check(&news->geometry) < 0)
         return;
     worker->lanes[news->lane] = map_lane(news, fds);
-    if (worker->lanes[news->lane] == NULL) /* no address space: better no client than a mute one */
-        tell_poisoned(worker, news->lane);
+    if (worker->lanes[news->lane] == NULL)
+        tell_host(worker, news->lane, -errno);
     if (worker->lane_words < news->lane / 64 + 1)
         worker->lane_words = news->lane / 64 + 1;
     /* A worker that still mapped the lane that had this id before, empty, may have cleared the bit.
@@ -122,7 +133,7 @@ static int read_message(struct carom_worker *worker)
     struct carom__fds fds;
     int length = carom__receive(worker->connection.socket, &news, sizeof news, &fds, false);
     if (length == -EMFILE && news.header.type == CAROM__LANE && news.lane < CAROM__MAX_LANES)
-        tell_poisoned(worker, news.lane); /* its memory did not arrive */
+        tell_host(worker, news.lane, length); /* its memory did not arrive */
     if (length < 0)
         return length;
     if (carom__is_message(&news, length, CAROM__LANE, sizeof news) &&
@@ -151,5 +162,8 @@ int carom__worker_news(struct carom_worker *worker)
         worker->stopping = true;
     if (rc == -EAGAIN || worker->stopping || worker->leaving)
         return 0;
-    return carom__fail(-EHOSTDOWN, "the service's host died");
+    if (rc == -ECONNRESET)
+        return carom__fail(-EHOSTDOWN, "the service's host died");
+    worker->change--; /* the news are still there */
+    return carom__fail_errno(rc, "cannot hear the service's host");
 }

@@ -10,6 +10,7 @@
 #include "service.h"
 #include "worker.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -342,6 +343,30 @@ static void a_signal_interrupts_the_wait_and_not_the_call(void **state)
     carom_request_reply(request, 0);
     thread_join(waiter);
     sigaction(SIGUSR1, &before, NULL);
+    carom_call_end(call);
+}
+
+static void *wait_for_the_end(void *call)
+{
+    require(carom_call_wait(call) == -ESHUTDOWN);
+    add_to(&board->number[0], 1);
+    return NULL;
+}
+
+/* By a hostile worker, for one, which outlives the service. */
+static void a_caller_that_is_woken_for_nothing_notices_that_the_service_has_ended(void **state)
+{
+    (void)state;
+    struct carom_call *call = call_submitted(client, ECHO, 4);
+    struct carom_request *request = take();
+    _Atomic uint32_t *word = (_Atomic uint32_t *)&client->lane.slots[call->submission.slot].state;
+    pthread_t waiter = thread_start(wait_for_the_end, call);
+    await_asleep(word, 1);
+    service_stop();
+    while (value_of(&board->number[0]) == 0)
+        carom__futex_wake(word, INT_MAX);
+    thread_join(waiter);
+    carom_request_reply(request, 0);
     carom_call_end(call);
 }
 
@@ -837,6 +862,7 @@ int main(void)
         by_hand(polling_says_again_until_the_call_is_done),
         by_hand(a_caller_that_sleeps_is_woken_by_the_reply),
         by_hand(a_signal_interrupts_the_wait_and_not_the_call),
+        by_hand(a_caller_that_is_woken_for_nothing_notices_that_the_service_has_ended),
         by_hand(a_call_that_nobody_takes_ends_at_its_deadline_and_never_runs),
         by_hand(a_timeout_of_zero_has_passed_already),
         by_hand(a_caller_returns_at_its_deadline_whatever_the_worker_does),

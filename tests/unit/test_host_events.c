@@ -205,6 +205,31 @@ static void a_client_that_is_called_poisoned_is_named(void **state)
     close(socket);
 }
 
+/* It wrote no nonsense: it hears why it has to go, and so does the keeper. */
+static void a_client_whose_lane_a_worker_cannot_map_hears_why(void **state)
+{
+    (void)state;
+    struct carom__poisoned message = {.lane = 0, .error = -ENOMEM};
+    struct {
+        struct carom__hello hello;
+        struct carom__method_entry names[1];
+    } hello = {.hello = peer_hello(CAROM__WORKER), .names = {{.name = "echo"}}};
+    hello.hello.method_count = 1;
+    start_with_events();
+    int socket = peer_connect();
+    assert_int_equal(peer_greet(socket, &hello, sizeof hello, NULL, 0), 0);
+    struct carom_client *client = client_open(2, 4096);
+    struct carom_call *call = call_submitted(client, ECHO, 1);
+    carom__header_set(&message.header, CAROM__POISONED, sizeof message);
+    assert_int_equal(carom__send(socket, &message, sizeof message, NULL, 0, true), 0);
+    assert_int_equal(carom_call_wait(call), -EHOSTDOWN);
+    const char *why = "worker 0 cannot map this client's lane: Cannot allocate memory";
+    assert_non_null(strstr(carom_error_detail(), why));
+    carom_call_end(call);
+    assert_non_null(strstr(next_line(), why));
+    close(socket);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +242,7 @@ int main(void)
         piped(a_descriptor_that_cannot_be_written_to_is_refused),
         piped(who_is_refused_is_named_with_the_reason),
         piped(a_client_that_is_called_poisoned_is_named),
+        piped(a_client_whose_lane_a_worker_cannot_map_hears_why),
     };
     return RUN(tests);
 }

@@ -343,6 +343,16 @@ static void as_many_names_must_follow_as_are_announced(void **state)
     }
 }
 
+static void more_methods_than_there_can_be_are_refused_without_their_names(void **state)
+{
+    (void)state;
+    const uint32_t counts[] = {1, CAROM__MAX_METHODS, CAROM__MAX_METHODS + 1, UINT32_MAX};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        struct worker_hello hello = worker_hello(counts[i]);
+        assert_hello_refused(&hello.hello, -EPROTO, "bytes instead of");
+    }
+}
+
 static void a_worker_that_says_anything_but_poisoned_is_disconnected(void **state)
 {
     (void)state;
@@ -525,6 +535,23 @@ static void limits_on_slots_and_blocks_are_kept(void **state)
     assert_client_refused((struct carom__geometry){4, 16, 4096, 12288}, -EINVAL, "allows 8192");
     worker_start();
     assert_echoes(client_open(4, 8192));
+}
+
+/* What was sent before is still in the host's buffer: a count that the message does not bear out
+ * must not reach it, nor what lies behind. */
+static void methods_that_were_not_sent_are_not_read(void **state)
+{
+    (void)state;
+    const uint32_t counts[] = {1, 3, CAROM__MAX_METHODS, CAROM__MAX_METHODS + 1, UINT32_MAX};
+    struct worker_hello sent = worker_hello(3);
+    int before = peer_connect();
+    assert_int_equal(peer_greet(before, &sent, sizeof sent, NULL, 0), 0);
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        struct carom__hello hello = peer_hello(CAROM__WORKER);
+        hello.method_count = counts[i];
+        assert_refused(&hello, sizeof hello, NULL, 0, -EPROTO, "instead of");
+    }
+    close(before);
 }
 
 /* A worker with as many methods as a service can hold, named from a number on. */
@@ -767,6 +794,7 @@ int main(void)
         started(method_names_must_be_names),
         started(a_worker_that_is_refused_leaves_no_methods_behind),
         started(as_many_names_must_follow_as_are_announced),
+        started(more_methods_than_there_can_be_are_refused_without_their_names),
         started(a_worker_that_says_anything_but_poisoned_is_disconnected),
         started(a_worker_cannot_disconnect_lanes_that_do_not_exist),
         started(every_worker_brings_its_methods_and_names_are_kept_once),
@@ -776,6 +804,7 @@ int main(void)
         started(only_workers_stand_in),
         started(limits_on_peers_are_kept_and_a_place_is_free_again_when_one_leaves),
         started(limits_on_slots_and_blocks_are_kept),
+        started(methods_that_were_not_sent_are_not_read),
         started(a_service_holds_1024_methods_and_refuses_the_next),
         started(who_leaves_without_a_word_is_forgotten),
         started(who_does_not_listen_to_its_welcome_costs_no_place_at_the_door),

@@ -301,6 +301,22 @@ static void a_quiet_lane_loses_its_ready_bit_and_is_heard_again(void **state)
     carom_call_end(call);
 }
 
+/* Every client of the service can write them. */
+static void a_ready_bit_that_somebody_cleared_is_set_again(void **state)
+{
+    (void)state;
+    struct carom_client *victim = client_open(2, 4096);
+    struct carom_call *call = call_submitted(client, ECHO, 0);
+    carom_request_reply(take(), 0);
+    carom_call_end(call);
+    assert_int_equal(worker->current, client->lane_id); /* looked at without a bit */
+    call = call_submitted(victim, ECHO, 0);
+    carom__bell_clear_ready(victim->bell, victim->lane_id);
+    carom_request_reply(take(), 0);
+    assert_int_equal(carom_call_wait(call), CAROM_OK);
+    carom_call_end(call);
+}
+
 /* ---------------------------------------------------------------- expired, unknown */
 
 static void an_expired_call_is_answered_and_never_returned(void **state)
@@ -538,6 +554,22 @@ static void nonsense_in_the_record_is_no_method(void **state)
         atomic_store(&worker->stats->running, nonsense[i]);
         assert_int_equal(carom_worker_running(worker, NULL), -1);
     }
+}
+
+/* The exact clock is ahead of the one that a call not timed for the statistics is dated by. */
+static void a_call_is_never_dated_before_the_one_before_it(void **state)
+{
+    (void)state;
+    int64_t exact_ns, since_ns;
+    struct carom_call *call = call_submitted(client, ECHO, 0);
+    worker->until_timed = 1;
+    worker->claimed_ns = 0;
+    worker->now_ns = exact_ns = carom_now_ns();
+    struct carom_request *request = take();
+    assert_int_equal(carom_worker_running(worker, &since_ns), ECHO);
+    assert_true(since_ns >= exact_ns);
+    carom_request_reply(request, 0);
+    carom_call_end(call);
 }
 
 static void *watch_running(void *unused)
@@ -916,6 +948,24 @@ static void a_client_may_give_its_own_replies_back_at_any_time(void **state)
     carom_call_end(call);
 }
 
+/* Somebody clears every bit of the bell as soon as it is set. */
+static void calls_are_found_whose_ready_bit_has_been_cleared(void **state)
+{
+    (void)state;
+    struct carom_client *silenced[] = {client_open(2, 4096), client_open(2, 4096)};
+    struct carom_call *calls[2];
+    for (int i = 0; i < 2; i++)
+        calls[i] = call_submitted(silenced[i], ECHO, 0);
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&client->bell->ready[0], 0);
+        carom_request_reply(take(), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(carom_call_wait(calls[i]), CAROM_OK);
+        carom_call_end(calls[i]);
+    }
+}
+
 /* ---------------------------------------------------------------- fork */
 
 static int use_in_child(void *unused)
@@ -966,6 +1016,7 @@ int main(void)
         started(one_request_is_finished_before_the_next_is_taken),
         started(clients_are_served_in_turn),
         started(a_quiet_lane_loses_its_ready_bit_and_is_heard_again),
+        started(a_ready_bit_that_somebody_cleared_is_set_again),
         started(an_expired_call_is_answered_and_never_returned),
         started(behind_an_expired_call_the_next_is_found),
         started(a_call_that_expired_during_a_long_one_never_runs),
@@ -978,6 +1029,7 @@ int main(void)
         started(calls_that_the_library_answers_itself_do_not_run),
         started(what_runs_is_an_index_of_the_workers_own_methods),
         started(nonsense_in_the_record_is_no_method),
+        started(a_call_is_never_dated_before_the_one_before_it),
         started(another_thread_can_look_while_calls_come_and_go),
         started(a_worker_that_sleeps_is_woken_by_a_call),
         started(workers_that_fall_asleep_again_and_again_miss_no_call),
@@ -990,6 +1042,7 @@ int main(void)
         started(the_call_that_woke_a_worker_which_leaves_is_taken_by_another),
         started(orders_of_a_wrong_size_are_ignored),
         started(a_request_left_open_is_answered_when_the_worker_leaves),
+        started(calls_are_found_whose_ready_bit_has_been_cleared),
         started(run_gives_each_call_to_its_handler),
         started(a_method_without_a_handler_is_answered_by_run),
         started(a_request_length_beyond_the_block_disconnects_that_client_only),
