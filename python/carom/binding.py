@@ -7,15 +7,17 @@ during every function of the library, so a thread that waits in C does not keep 
 
 from __future__ import annotations
 
+import builtins
 import errno
 import math
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import Lock, RLock, get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakSet
 
 from carom import failure
 from carom._native import ffi, lib
@@ -111,11 +113,22 @@ def service_folder() -> Path:
     return Path(os.fsdecode(ffi.string(path)))
 
 
-@cache
+_making_types = Lock()
+
+
 def native_types() -> dict[str, Any]:
-    """The Python types that are made in C, by name."""
+    """The Python types that are made in C, by name. Any thread; the first makes them."""
+    with _making_types:
+        return _made_types()
+
+
+@cache
+def _made_types() -> dict[str, Any]:
     names: dict[str, Any] = {}
-    if lib.carom_py_setup(id(names), id(failure)) != 0:
+    outcome = lib.carom_py_setup(id(names), id(failure), id(builtins))
+    if outcome == -errno.ENOTSUP:
+        raise ImportError("a worker runs in the main interpreter of a process, not in another one")
+    if outcome != 0:
         raise ImportError("carom._native cannot make its types; the reason stands above")
     return names
 
@@ -140,22 +153,77 @@ def forget_sigterm() -> None:
 
 
 class Handle:
-    """One object of the C library, closed once: by close() or when this is collected."""
+    """One object of the C library, closed once: by close() or when this is collected.
+
+    Other threads may use it meanwhile, by in_use(): then the last of them closes it. A signal
+    handler may use it while this thread does.
+    """
+
+    closed_text = "this was closed"
 
     def __init__(self, pointer: CData, close: Callable[[CData], None]) -> None:
         self._owned = ffi.gc(pointer, close)
+        self._closed = False
+        self.after_fork()
+        handles.add(self)
+
+    def after_fork(self) -> None:
+        """In the child, too, where the threads that used it are not."""
+        self._lock = RLock()
+        self._users = 0
 
     @property
     def _pointer(self) -> CData:
         if self._owned is None:
-            raise ValueError("this was closed")
+            raise ValueError(self.closed_text)
         return self._owned
 
+    @contextmanager
+    def in_use(self) -> Iterator[CData]:
+        """The object itself; close() waits for the end of this."""
+        self._enter()
+        try:
+            yield self._pointer
+        finally:
+            self._leave()
+
     def close(self) -> None:
-        """Frees it. Everything else raises ValueError from now on."""
+        """Frees it, or lets the last user do it. Everything else raises ValueError from now on."""
+        with self._lock:
+            idle = self._users == 0
+            self._closed = True
+        if idle:
+            self._free()
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._closed:
+                raise ValueError(self.closed_text)
+            self._users += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = self._closed and self._users == 0
+        if last:
+            self._free()
+
+    def _free(self) -> None:
         owned, self._owned = self._owned, None
         if owned is not None:
             ffi.release(owned)
+
+
+handles: WeakSet[Handle] = WeakSet()
+
+
+def free_locks() -> None:
+    """In a forked child: a lock that another thread held would be held for ever."""
+    for handle in list(handles):
+        handle.after_fork()
+
+
+os.register_at_fork(after_in_child=free_locks)
 
 
 def spin_options(spin: bool | float) -> dict[str, int]:
@@ -204,6 +272,8 @@ def retry_options(
 class ClientHandle(Handle):
     """struct carom_client. Thread-safe, close() included: the last call in flight closes it."""
 
+    closed_text = "this client is closed: connect again"
+
     def __init__(
         self,
         service: str,
@@ -218,26 +288,17 @@ class ClientHandle(Handle):
         slot = ffi.new("struct carom_client **")
         check(lib.carom_client_open(c_string(service), nanoseconds(timeout), asked, slot))
         super().__init__(slot[0], lib.carom_client_close)
-        self._lock = Lock()
-        self._in_flight = 0
-        self._closed = False
 
     def method(self, name: str) -> int:
         """Id of a method, the same for the life of the connection."""
-        self._enter()
-        try:
-            return check(lib.carom_client_method(self._pointer, c_string(name)))
-        finally:
-            self._leave()
+        with self.in_use() as client:
+            return check(lib.carom_client_method(client, c_string(name)))
 
     def statistics(self) -> ClientStatistics:
         """Reconnections, retries."""
         found = ffi.new("struct carom_client_statistics *")
-        self._enter()
-        try:
-            check(lib.carom_client_statistics(self._pointer, found))
-        finally:
-            self._leave()
+        with self.in_use() as client:
+            check(lib.carom_client_statistics(client, found))
         return ClientStatistics(
             reconnects=found.reconnects,
             retries=found.retries,
@@ -264,36 +325,6 @@ class ClientHandle(Handle):
         finally:
             lib.carom_call_end(calling.call)
             self._leave()
-
-    @contextmanager
-    def in_use(self) -> Iterator[CData]:
-        """The client itself; close() waits for the end of this."""
-        self._enter()
-        try:
-            yield self._pointer
-        finally:
-            self._leave()
-
-    def close(self) -> None:
-        """Ends the connection, or lets the last call in flight do it."""
-        with self._lock:
-            idle = self._in_flight == 0
-            self._closed = True
-        if idle:
-            super().close()
-
-    def _enter(self) -> None:
-        with self._lock:
-            if self._closed:
-                raise ValueError("this client is closed: connect again")
-            self._in_flight += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._in_flight -= 1
-            last = self._closed and self._in_flight == 0
-        if last:
-            super().close()
 
 
 def raise_outcome(outcome: int, call: CData) -> NoReturn:
@@ -341,11 +372,15 @@ class WorkerHandle(Handle):
         slot = ffi.new("struct carom_worker **")
         waited_ns = nanoseconds(timeout)
         check(lib.carom_worker_open(c_string(service), table, len(names), waited_ns, options, slot))
-        super().__init__(slot[0], lib.carom_worker_close)
-        self._serving = Lock()
         self._server: int | None = None
-        self._stops_on_sigterm = False
+        super().__init__(slot[0], lib.carom_py_close_worker)
         self.id = lib.carom_worker_id(self._pointer)
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        if self._server != get_ident():
+            self._server = None
+            self._serving = Lock()
 
     def serve(self, handlers: tuple[tuple[str, object, bool], ...]) -> None:
         """Runs calls until stopped; (name, function, takes_context) in the order of methods."""
@@ -371,7 +406,8 @@ class WorkerHandle(Handle):
     def running(self) -> tuple[int, int] | None:
         """Index of the method of the call it runs and when that was claimed; None: it waits."""
         since_ns = ffi.new("int64_t *")
-        method = lib.carom_worker_running(self._pointer, since_ns)
+        with self.in_use() as worker:
+            method = lib.carom_worker_running(worker, since_ns)
         return (method, since_ns[0]) if method >= 0 else None
 
     def interrupt(self, running: tuple[int, int], exception: type[BaseException]) -> bool:
@@ -379,32 +415,29 @@ class WorkerHandle(Handle):
 
         True: that is the calling thread, which must raise the exception itself.
         """
-        return lib.carom_py_interrupt(self._pointer, *running, id(exception)) == IN_THIS_THREAD
+        with self.in_use() as worker:
+            return lib.carom_py_interrupt(worker, *running, id(exception)) == IN_THIS_THREAD
 
     def stop(self) -> None:
         """Makes serve() return after the call it runs."""
-        if self._owned is not None:
-            lib.carom_worker_stop(self._owned)
+        with suppress(ValueError), self.in_use() as worker:
+            lib.carom_worker_stop(worker)
 
     def stop_on_sigterm(self) -> None:
         """From now on SIGTERM to this process means stop(). Undone by close()."""
-        check(lib.carom_py_stop_on_sigterm(self._pointer, True))
-        self._stops_on_sigterm = True
+        with self.in_use() as worker:
+            check(lib.carom_py_stop_on_sigterm(worker, True))
 
     def close(self) -> None:
         """Leaves the service, after the call that another thread may be running."""
         self._not_from_handler()
         self.stop()
         with self._serving:
-            if self._stops_on_sigterm:
-                lib.carom_py_stop_on_sigterm(self._pointer, False)
-                self._stops_on_sigterm = False
             super().close()
 
     def abandon(self) -> None:
         """Forgets it without a system call, for when its file descriptors belong to others now."""
-        if self._stops_on_sigterm:
-            lib.carom_py_stop_on_sigterm(self._pointer, False)
+        lib.carom_py_stop_on_sigterm(self._pointer, False)
         self._owned = ffi.gc(self._owned, None)
 
     def _not_from_handler(self) -> None:
@@ -445,29 +478,35 @@ class HostHandle(Handle):
 
     def stop(self) -> None:
         """Tells clients and workers, and makes run() return."""
-        lib.carom_host_stop(self._pointer)
+        with self.in_use() as host:
+            lib.carom_host_stop(host)
 
     def wait_ready(self, workers: int, timeout: float | None) -> None:
         """Until so many workers are ready; TimeoutError, ConnectionAbortedError when stopped."""
-        check(lib.carom_host_wait_ready(self._pointer, workers, nanoseconds(timeout)))
+        with self.in_use() as host:
+            check(lib.carom_host_wait_ready(host, workers, nanoseconds(timeout)))
 
     def note_end(self, pid: int, reason: str) -> None:
         """Before a process is reaped, or killed: what its callers are told."""
-        lib.carom_host_note_end(self._pointer, pid, reason.encode("utf-8", "replace"))
+        with self.in_use() as host:
+            lib.carom_host_note_end(host, pid, reason.encode("utf-8", "replace"))
 
     def dismiss(self, pid: int) -> int:
         """Asks the workers of a process to leave after their call; how many there are."""
-        return check(lib.carom_host_dismiss(self._pointer, pid))
+        with self.in_use() as host:
+            return check(lib.carom_host_dismiss(host, pid))
 
     def waiting(self) -> Waiting:
         """Calls that no worker has claimed yet."""
         found = ffi.new("struct carom_waiting *")
-        lib.carom_host_waiting(self._pointer, found)
+        with self.in_use() as host:
+            lib.carom_host_waiting(host, found)
         return Waiting(found.calls, found.oldest_ns)
 
     def describe(self, state: State, description: str) -> None:
         """For tools; ValueError when it is longer than DESCRIPTION_BYTES."""
-        check(lib.carom_host_describe(self._pointer, state, description.encode()))
+        with self.in_use() as host:
+            check(lib.carom_host_describe(host, state, description.encode()))
 
 
 class ObserverHandle(Handle):

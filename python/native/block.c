@@ -71,14 +71,20 @@ struct carom_py_block *carom_py_block_new(bool read_only)
 }
 
 /* A memoryview of the first length_bytes at data, which stay mapped until carom_py_block_settle.
- * Several views of one call start at the same address. */
+ * Several views of one call start at the same address. Nothing may run between the first line and
+ * the view's own reference to the block: a garbage collection would let other threads run, in which
+ * the call could end, or another view of it be made. */
 PyObject *carom_py_block_view(struct carom_py_block *block, void *data, Py_ssize_t length_bytes)
 {
     block->data = length_bytes > 0 || block->extent_bytes > 0 ? data : nothing;
     block->length_bytes = length_bytes;
     if (length_bytes > block->extent_bytes)
         block->extent_bytes = length_bytes;
-    return PyMemoryView_FromObject((PyObject *)block);
+    int collects = PyGC_Disable();
+    PyObject *view = PyMemoryView_FromObject((PyObject *)block);
+    if (collects)
+        PyGC_Enable();
+    return view;
 }
 
 /* The kernel refused a private copy. Garbage in reference cycles may be all that holds the block;

@@ -121,12 +121,13 @@ static PyObject *context_check(PyObject *self, PyObject *unused)
 static PyObject *context_reply(PyObject *self, PyObject *size)
 {
     struct carom_py_context *context = (struct carom_py_context *)self;
-    struct carom_request *request = live_request(self);
-
-    if (request == NULL)
-        return NULL;
+    /* First: this may run Python code, and the call may end meanwhile if this is not its thread. */
     Py_ssize_t length_bytes = PyNumber_AsSsize_t(size, PyExc_OverflowError);
+
     if (length_bytes == -1 && PyErr_Occurred())
+        return NULL;
+    struct carom_request *request = live_request(self);
+    if (request == NULL)
         return NULL;
     if (length_bytes < 0)
         return PyErr_Format(PyExc_ValueError, "a reply cannot have %zd bytes", length_bytes);

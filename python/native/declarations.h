@@ -160,7 +160,7 @@ int carom_observer_clients(struct carom_observer *observer, struct carom_client_
 int carom_observer_description(struct carom_observer *observer, char *text, size_t capacity_bytes);
 const char *carom_observer_method(struct carom_observer *observer, uint32_t method);
 
-int carom_py_setup(uintptr_t names, uintptr_t support);
+int carom_py_setup(uintptr_t names, uintptr_t support, uintptr_t builtins);
 int carom_py_serve(struct carom_worker *worker, uintptr_t handlers, uintptr_t raised);
 struct carom_py_calling {
     struct carom_call *call;
@@ -169,6 +169,7 @@ struct carom_py_calling {
 int carom_py_call(struct carom_client *client, int method, const void *data, size_t length_bytes,
                   int64_t timeout_ns, struct carom_py_calling *calling);
 int carom_py_stop_on_sigterm(struct carom_worker *worker, bool stops);
+void carom_py_close_worker(struct carom_worker *worker);
 int carom_py_interrupt(struct carom_worker *worker, int method, int64_t since_ns,
                        uintptr_t exception);
 int carom_py_die_with(int parent);

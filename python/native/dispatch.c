@@ -73,8 +73,15 @@ static void read_causes(struct failure *failure, PyObject *causes)
     }
 }
 
-/* What carom.failure says of an exception. Without memory for that, its type has to do. */
-static void read_texts(struct failure *failure, PyObject *exception)
+static bool ends_process(PyObject *exception)
+{
+    return PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
+           PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
+}
+
+/* What carom.failure says of an exception. If it cannot, its type has to do; but Ctrl-C meanwhile
+ * is not lost. */
+static void read_texts(struct loop *loop, struct failure *failure, PyObject *exception)
 {
     struct carom_error *error = &failure->error;
     PyObject *causes;
@@ -84,7 +91,12 @@ static void read_texts(struct failure *failure, PyObject *exception)
         PyArg_ParseTuple(failure->texts, "iyyyO!", &error->status, &error->type, &error->message,
                          &error->traceback, &PyTuple_Type, &causes))
         read_causes(failure, causes);
-    PyErr_Clear();
+    if (!PyErr_Occurred())
+        return;
+    PyObject *another = carom_py_take_exception();
+    if (ends_process(another))
+        leave_with(loop, another);
+    Py_DECREF(another);
 }
 
 /* Turns the current exception into a failure and drops it; frames it held are free after this. */
@@ -95,11 +107,16 @@ static void describe_exception(struct loop *loop, struct failure *failure)
     *failure = (struct failure){.kind = Py_TYPE(exception)};
     Py_INCREF(failure->kind);
     failure->error = (struct carom_error){.status = CAROM_UNKNOWN, .type = failure->kind->tp_name};
-    if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
-        PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt))
+    if (ends_process(exception))
         leave_with(loop, exception);
-    read_texts(failure, exception);
+    read_texts(loop, failure, exception);
     Py_DECREF(exception);
+}
+
+static void drop_failure(struct failure *failure)
+{
+    Py_XDECREF(failure->texts);
+    Py_DECREF(failure->kind);
 }
 
 /* ---- one call ---- */
@@ -114,7 +131,8 @@ static PyObject *lend_context(struct loop *loop, struct carom_request *request)
     return (PyObject *)loop->context;
 }
 
-/* Whether the handler has forked and this is the child, which has none of the call's memory. */
+/* Whether the handler has forked and this is the child, which has none of the call's memory. What a
+ * result and an exception run when they are used and dropped can do that as well. */
 static bool is_forked(const struct carom_request *request)
 {
     return carom_request_data(request, NULL) == NULL;
@@ -130,8 +148,7 @@ static Py_ssize_t leave_child(struct loop *loop, PyObject *result)
     if (result != NULL)
         return FORKED;
     PyObject *exception = carom_py_take_exception();
-    if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
-        PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt))
+    if (ends_process(exception))
         leave_with(loop, exception);
     Py_DECREF(exception);
     return FORKED;
@@ -197,14 +214,20 @@ static int serve_call(struct loop *loop, struct carom_request *request)
         return -ECHILD;
     if (length < 0)
         describe_exception(loop, &failure);
+    if (is_forked(request)) {
+        if (loop->context != NULL)
+            loop->context->request = NULL;
+        if (length < 0)
+            drop_failure(&failure);
+        return -ECHILD;
+    }
     settle(loop, request);
     if (length >= 0) {
         carom_request_reply(request, (size_t)length);
         return 0;
     }
     carom_request_fail_with(request, &failure.error);
-    Py_XDECREF(failure.texts);
-    Py_DECREF(failure.kind);
+    drop_failure(&failure);
     return 0;
 }
 
@@ -320,18 +343,32 @@ int carom_py_serve(struct carom_worker *worker, uintptr_t handlers, uintptr_t ra
     return error;
 }
 
-int carom_py_setup(uintptr_t names, uintptr_t support)
+/* PyGILState_Ensure gives the main interpreter, or the one in which this thread was started; its
+ * caller, whose `builtins` these are, may be in another. */
+static bool is_main_interpreter(const PyObject *builtins)
+{
+    return PyInterpreterState_Get() == PyInterpreterState_Main() &&
+           PyImport_AddModule("builtins") == builtins;
+}
+
+static int make_types(PyObject *names, PyObject *support)
+{
+    if (carom_py_block_ready() < 0 || carom_py_context_ready(names) < 0)
+        return -1;
+    carom_py_support = support;
+    Py_INCREF(carom_py_support);
+    return 0;
+}
+
+int carom_py_setup(uintptr_t names, uintptr_t support, uintptr_t builtins)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    int error = carom_py_block_ready();
+    int error = -ENOTSUP;
 
-    if (error == 0)
-        error = carom_py_context_ready((PyObject *)names);
-    if (error == 0) {
-        carom_py_support = (PyObject *)support;
-        Py_INCREF(carom_py_support);
-    } else {
-        PyErr_Print();
+    if (is_main_interpreter((PyObject *)builtins)) {
+        error = make_types((PyObject *)names, (PyObject *)support);
+        if (error < 0)
+            PyErr_Print();
     }
     PyGILState_Release(gil);
     return error;

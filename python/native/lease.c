@@ -127,11 +127,14 @@ PyObject *carom_py_lease_begin(struct carom_py_lease *lease, const void *data,
 }
 
 /* Takes the view back, right before the request is finished; if somebody kept a way to the memory,
- * it becomes theirs (block.c). */
+ * it becomes theirs (block.c). Without a request the memory is static and stays as it is. */
 void carom_py_lease_end(struct carom_py_lease *lease, struct carom_request *request)
 {
     if (lease->block == NULL || put_aside(lease))
         return;
     Py_CLEAR(lease->view);
-    carom_py_block_settle(&lease->block, request, CAROM_REQUEST_BLOCK);
+    if (request == NULL)
+        Py_CLEAR(lease->block);
+    else
+        carom_py_block_settle(&lease->block, request, CAROM_REQUEST_BLOCK);
 }

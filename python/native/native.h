@@ -25,9 +25,10 @@
 
 /* ---- called from Python, listed in declarations.h ---- */
 
-/* Makes the types of this module and puts them into the dict `names`; `support` is the module
- * carom.failure, kept for ever. Returns 0, or -1 when an exception was printed. */
-int carom_py_setup(uintptr_t names, uintptr_t support);
+/* Makes the types of this module and puts them into the dict `names`; `support` is the
+ * module carom.failure, kept for ever, `builtins` that module. Returns 0, -1 when an exception was
+ * printed, or -ENOTSUP in another interpreter than the process's main one. */
+int carom_py_setup(uintptr_t names, uintptr_t support, uintptr_t builtins);
 
 /* Serves calls until the worker is stopped. `handlers` is a tuple of (name, function,
  * takes_context) in the order of the worker's methods. A Python exception that must end the loop
@@ -52,6 +53,9 @@ int carom_py_call(struct carom_client *client, int method, const void *data, siz
 /* Makes SIGTERM stop `worker` between two calls, whatever Python is doing, or undoes it. When none
  * is left (NULL undoes all) SIGTERM does again what it does by default. -ENOSPC: too many. */
 int carom_py_stop_on_sigterm(struct carom_worker *worker, bool stops);
+
+/* carom_worker_close for a worker that SIGTERM may stop: the signal does not find it any more. */
+void carom_py_close_worker(struct carom_worker *worker);
 
 /* Raises the exception class of that id() in the handler of the call which carom_worker_running
  * describes by `method` and `since_ns`. Returns 1 when that will happen; 2 when the handler runs in

@@ -56,6 +56,8 @@ static int add_stoppable(struct carom_worker *worker)
 /* Takes a worker, or all for NULL, from the table. No signal handler uses it after this. */
 static void remove_stoppable(struct carom_worker *worker)
 {
+    bool removed = false;
+
     for (int i = 0; i < STOPPABLE; i++) {
         struct carom_worker *found = worker;
         if (worker == NULL) {
@@ -64,11 +66,11 @@ static void remove_stoppable(struct carom_worker *worker)
             continue;
         }
         /* seq_cst: pairs with the load in stop_workers, which comes after its count */
-        atomic_compare_exchange_strong_explicit(&stoppable[i], &found, NULL, memory_order_seq_cst,
-                                                memory_order_seq_cst);
+        removed |= atomic_compare_exchange_strong_explicit(
+            &stoppable[i], &found, NULL, memory_order_seq_cst, memory_order_seq_cst);
     }
     /* seq_cst: a handler that has read the worker has counted itself before */
-    while (worker != NULL && atomic_load_explicit(&stopping, memory_order_seq_cst) != 0)
+    while (removed && atomic_load_explicit(&stopping, memory_order_seq_cst) != 0)
         sched_yield();
 }
 
@@ -108,6 +110,12 @@ int carom_py_stop_on_sigterm(struct carom_worker *worker, bool stops)
         return error;
     sigemptyset(&action.sa_mask);
     return sigaction(SIGTERM, &action, NULL) == 0 ? 0 : -errno;
+}
+
+void carom_py_close_worker(struct carom_worker *worker)
+{
+    carom_py_stop_on_sigterm(worker, false);
+    carom_worker_close(worker);
 }
 
 /* ---- interrupting a handler ---- */

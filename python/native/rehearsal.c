@@ -40,7 +40,7 @@ static void call_as_handler(struct carom_py_lease *lease, PyObject *function)
         return;
     Py_XDECREF(PyObject_Vectorcall(function, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                    NULL));
-    carom_py_lease_end(lease, NULL); /* nobody has kept the view */
+    carom_py_lease_end(lease, NULL); /* a profiler or the garbage collector may hold the view */
 }
 
 /* `handlers` as for carom_py_serve. */

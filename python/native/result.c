@@ -43,6 +43,10 @@ static Py_ssize_t copy_reply(struct carom_request *request, const void *data, Py
     size_t capacity_bytes;
     void *block = carom_request_reply_block(request, &capacity_bytes);
 
+    if (block == NULL) { /* a child, forked by what gave the bytes */
+        PyErr_SetString(PyExc_ChildProcessError, carom_error_detail());
+        return -1;
+    }
     if ((size_t)length > capacity_bytes) {
         carom_py_raise_too_large(length, capacity_bytes);
         return -1;

@@ -8,7 +8,11 @@ import inspect
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import carom
@@ -84,6 +88,45 @@ def test_a_context_is_dead_after_its_call(lab: carom.Client) -> None:
     assert all("only while its handler runs" in text for text in texts)
 
 
+def test_a_context_whose_call_ends_while_a_reply_is_sized_gives_no_memory(folder: Path) -> None:
+    service = carom.Service("late")
+    asked, next_runs = threading.Event(), threading.Event()
+    outcomes: list[object] = []
+
+    class Size:
+        def __index__(self) -> int:
+            asked.set()
+            next_runs.wait(20.0)
+            return 4
+
+    def ask(context: carom.Context) -> None:
+        try:
+            outcomes.append(context.reply(Size()))  # type: ignore[arg-type]
+        except RuntimeError as error:
+            outcomes.append(error)
+
+    @service.method
+    def first(request: memoryview, context: carom.Context) -> None:
+        threads.append(threading.Thread(target=ask, args=(context,)))
+        threads[0].start()
+        asked.wait(20.0)
+
+    @service.method
+    def second(request: memoryview) -> None:
+        next_runs.set()
+        threads[0].join()
+
+    threads: list[threading.Thread] = []
+    with carom.Host("late"), carom.Worker(service) as worker, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(worker.run)
+        with carom.connect("late") as client:
+            client.call("first")
+            client.call("second")
+        worker.stop()
+        running.result()
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError]
+
+
 def test_a_handler_sees_that_the_deadline_has_passed(lab: carom.Client) -> None:
     with pytest.raises(TimeoutError):
         lab.call("until_cancelled", timeout=0.05)
@@ -144,3 +187,37 @@ def is_busy(lab: carom.Client) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+MAKE_TYPES_ON_THREADS = """
+import threading, time
+from carom import binding
+
+class Slow:
+    calls = 0
+    def __getattr__(self, name):
+        return getattr(lib, name)
+    def carom_py_setup(self, *arguments):
+        self.calls += 1
+        for _ in range(1000):
+            time.sleep(0)  # others may run
+        return lib.carom_py_setup(*arguments)
+
+lib, binding.lib = binding.lib, Slow()
+found = []
+threads = [
+    threading.Thread(target=lambda: found.append(binding.native_types())) for _ in range(8)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert binding.lib.calls == 1
+assert len(found) == 8 and all(types is found[0] for types in found)
+"""
+
+
+def test_threads_that_begin_at_the_same_time_make_the_types_once() -> None:
+    command = [sys.executable, "-c", MAKE_TYPES_ON_THREADS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -126,7 +126,7 @@ class Caller:
         self.errors: list[Exception] = []
         self._call = (method, request)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # a failed test ends, too
         self._thread.start()
 
     def _run(self) -> None:

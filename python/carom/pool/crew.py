@@ -253,6 +253,10 @@ class Crew:
     def _is_ready(self, worker: Process, ids: list[int]) -> None:
         worker.ids = ids
         worker.ready_s = time.monotonic()
+        if worker.pid is not None:  # else it was faster than its template, which says so
+            self._serves(worker)
+
+    def _serves(self, worker: Process) -> None:
         if worker.leaving:
             return
         worker.stage = Stage.READY
@@ -275,6 +279,8 @@ class Crew:
             worker.signal(signal.SIGKILL)
         elif worker.leaving:
             worker.signal(signal.SIGTERM)
+        elif worker.ready_s is not None:
+            self._serves(worker)
         return worker
 
     # ---- ends
