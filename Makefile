@@ -111,9 +111,15 @@ RUN = $(Q)MAKE='$(MAKE)' "$$(cat build/setup/python)" tests/run.py
 .PHONY: test
 test: ## every test; the last line is "N passed, N failed"
 	$(Q)$(MAKE) setup || { echo '0 passed, 1 failed'; exit 1; }
-	$(RUN) unit asan tsan e2e instructions
+	$(RUN) unit asan tsan e2e instructions proof
 
-.PHONY: test-unit test-asan test-tsan test-e2e
+# ONLY= chooses suites: make proof ONLY=crash,storm
+.PHONY: proof
+proof: setup ## the long run of every suite of the proof; build/proof/summary.json
+	$(Q)MAKE='$(MAKE)' "$$(cat build/setup/python)" tests/proof/prove.py --scale long \
+	    --only '$(ONLY)'
+
+.PHONY: test-unit test-asan test-tsan test-e2e test-proof
 test-unit: setup ## unit tests of every C file
 	$(RUN) unit
 test-asan: setup ## the same under AddressSanitizer and UBSan
@@ -122,6 +128,9 @@ test-tsan: setup ## the same under ThreadSanitizer
 	$(RUN) tsan
 test-e2e: setup ## real processes, Python and C
 	$(RUN) e2e
+test-proof: setup ## a slice of every suite of the proof; ONLY= chooses
+	$(Q)MAKE='$(MAKE)' "$$(cat build/setup/python)" tests/proof/prove.py --scale quick \
+	    --only '$(ONLY)'
 
 .PHONY: lint
 lint: ## gcc, clang, clang-tidy, cppcheck, ruff, mypy and the house rules
@@ -308,6 +317,176 @@ $(BENCH_PROGRAMS) $(EXAMPLE_PROGRAMS) $(E2E_PROGRAMS): build/%: %.c build/libcar
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< build/libcarom.a -lm
+
+# ---- the proof
+#
+# Programs of tests/proof, each linked with the library built in one of four ways. With PLANTED=NAME
+# the library is the copy that tests/proof/planted made, and everything goes to build/planted/NAME.
+#
+#   plain         as it ships
+#   asan          AddressSanitizer and UBSan
+#   fuzz          the same with clang, and libFuzzer's coverage
+#   instrumented  every access to memory is a call of tests/proof/instrument
+
+PLANTED ?=
+PROOF := build/$(if $(PLANTED),planted/$(PLANTED),proof)
+PROOF_SOURCE := $(if $(PLANTED),$(PROOF)/src/)
+PROOF_LIB := $(PROOF_SOURCE)lib
+PROOF_FLAGS := -std=gnu11 -D_GNU_SOURCE -pthread $(WARNINGS) -I$(PROOF_SOURCE)include \
+    -I$(PROOF_LIB) -Itests/proof -MMD -MP
+
+PROOF_CC_plain := $(CC)
+PROOF_CC_asan := $(CC)
+PROOF_CC_fuzz := clang
+PROOF_CC_instrumented := $(CC)
+PROOF_FLAGS_plain :=
+PROOF_FLAGS_asan := $(FLAGS_asan)
+PROOF_FLAGS_fuzz := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+    -fsanitize-coverage=inline-8bit-counters,pc-table,trace-loads
+PROOF_FLAGS_instrumented := -O1 -fsanitize=thread -Wno-tsan \
+    --param=tsan-instrument-func-entry-exit=0 -ftrivial-auto-var-init=zero
+
+define proof_library
+$(PROOF)/$(1)/lib/%.o: $(PROOF_LIB)/%.c Makefile | build/setup/check.stamp
+	$$(call say,CC,$$@)
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(PROOF_CC_$(1)) $$(PROOF_FLAGS) -DCAROM_BUILD $$(CFLAGS) $$(PROOF_FLAGS_$(1)) -c -o $$@ $$<
+
+$(PROOF)/$(1)/libcarom.a: $(LIB_SOURCES:lib/%.c=$(PROOF)/$(1)/lib/%.o)
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && $$(AR) rcs $$@ $$^
+endef
+$(foreach kind,plain asan fuzz instrumented,$(eval $(call proof_library,$(kind))))
+
+# build/proof/storm/client is tests/proof/storm/client.c, linked with the library as it ships. What
+# is linked otherwise has a rule of its own below.
+$(PROOF)/%: tests/proof/%.c $(PROOF)/plain/libcarom.a tests/proof/proof.h Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(PROOF_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(PROOF)/plain/libcarom.a -lm
+
+# Suites that stand on the model: the library instrumented, and libc's calls led into the model.
+MODEL_WRAPS := close open fcntl fstat eventfd write epoll_create1 epoll_ctl epoll_wait waitid \
+    getpid geteuid socket bind listen connect accept4 getsockopt sendmsg recvmsg poll memfd_create \
+    fchmod ftruncate mmap munmap mremap madvise pwrite calloc malloc aligned_alloc strdup free \
+    syscall clock_gettime nanosleep sched_yield getrandom pthread_create pthread_mutex_init \
+    pthread_mutex_destroy pthread_mutex_lock pthread_mutex_unlock memcpy memset strncmp
+MODEL_SOURCES := tests/proof/instrument/tsan.c $(sort $(wildcard tests/proof/model/*.c))
+MODEL_PROGRAMS := interleave/interleave crash/crash mutation/mutation double_fetch/double_fetch \
+    memory_order/memory_order
+MODEL_LIB := $(PROOF)/model/libmodel.a
+
+$(PROOF)/model/%.o: tests/proof/%.c Makefile | build/setup/check.stamp
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(PROOF_FLAGS) -O2 -g -fno-stack-protector -U_FORTIFY_SOURCE \
+	    -ftrivial-auto-var-init=zero -c -o $@ $<
+
+$(MODEL_LIB): $(MODEL_SOURCES:tests/proof/%.c=$(PROOF)/model/%.o)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# The library's objects become one, in which the calls of libc have other names: the harness itself
+# goes on using the real ones.
+$(PROOF)/instrumented/wrapped.o: $(PROOF)/instrumented/libcarom.a
+	$(call say,LD,$@)
+	$(Q)ld -r --whole-archive $< -o $@
+	$(Q)objcopy $(foreach name,$(MODEL_WRAPS),--redefine-sym $(name)=__wrap_$(name)) $@
+
+$(addprefix $(PROOF)/,$(MODEL_PROGRAMS)): $(PROOF)/%: $(PROOF)/model/%.o $(MODEL_LIB) \
+    $(PROOF)/instrumented/wrapped.o
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -no-pie -pthread -o $@ -Wl,--start-group $^ -Wl,--end-group
+
+$(PROOF)/memory_order/memory_order: \
+    $(patsubst %,$(PROOF)/model/memory_order/%.o,sites litmus allowed)
+
+# The wake-up suite: the instrumented library, the suite's delays behind it, its own system calls.
+WAKEUP_SOURCES := $(wildcard tests/proof/wakeup/*.c) tests/proof/instrument/tsan.c
+$(PROOF)/wakeup/wakeup: $(WAKEUP_SOURCES) tests/proof/wakeup/wakeup.h tests/proof/proof.h \
+    tests/proof/instrument/access.h $(PROOF)/instrumented/libcarom.a Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -MMD -MP,$(PROOF_FLAGS)) $(CFLAGS) $(LDFLAGS) \
+	    -Wl,--wrap=syscall -o $@ $(WAKEUP_SOURCES) $(PROOF)/instrumented/libcarom.a
+
+# The soak's programs share what their messages look like.
+$(PROOF)/soak/%: tests/proof/soak/%.c tests/proof/soak/message.c tests/proof/soak/message.h \
+    $(PROOF)/plain/libcarom.a tests/proof/proof.h Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -MMD -MP,$(PROOF_FLAGS)) $(CFLAGS) $(LDFLAGS) -o $@ $< \
+	    tests/proof/soak/message.c $(PROOF)/plain/libcarom.a
+
+# Static, so that the driver, which is forked into its subjects, finds their code at the same
+# place; syscall wrapped: see board.c.
+INSTRUCTION := $(patsubst tests/proof/%.c,$(PROOF)/%.o,$(wildcard tests/proof/instruction/*.c))
+$(INSTRUCTION): $(PROOF)/%.o: tests/proof/%.c tests/proof/proof.h Makefile | build/setup/check.stamp
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(PROOF_FLAGS) $(CFLAGS) -fno-pie -c -o $@ $<
+$(PROOF)/instruction/instruction: $(INSTRUCTION) $(PROOF)/plain/libcarom.a
+	$(call say,LD,$@)
+	$(Q)$(CC) -static -no-pie -pthread -Wl,--wrap=syscall $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+# The fuzz targets: the library's loads call the harness (trace-loads), and its system calls are
+# given other names, by which kernel.c has them.
+FUZZ_LINKED := kernel kernel_memory fuzzing hosting messages
+FUZZ_TARGETS := $(patsubst tests/proof/%.c,$(PROOF)/%,$(wildcard tests/proof/hostile/fuzz_*.c))
+.SECONDARY: $(FUZZ_TARGETS:%=%.fuzz.o) $(FUZZ_LINKED:%=$(PROOF)/hostile/%.fuzz.o)
+FUZZ_FLAGS := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+
+$(PROOF)/hostile/library.a: $(PROOF)/fuzz/libcarom.a tests/proof/hostile/kernel.syms
+	$(call say,OBJCOPY,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)objcopy --redefine-syms=tests/proof/hostile/kernel.syms $< $@
+
+$(PROOF)/hostile/%.fuzz.o: tests/proof/hostile/%.c Makefile | build/setup/check.stamp
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang $(PROOF_FLAGS) $(CFLAGS) $(FUZZ_FLAGS) -c -o $@ $<
+
+$(FUZZ_TARGETS): %: %.fuzz.o $(PROOF)/hostile/library.a \
+    $(FUZZ_LINKED:%=$(PROOF)/hostile/%.fuzz.o)
+	$(call say,LD,$@)
+	$(Q)clang -pthread $(CFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ \
+	    $(filter %.o,$^) $(PROOF)/hostile/library.a
+
+SCRIBBLER := tests/proof/hostile/scribbler.c tests/proof/hostile/scribble.c
+
+$(PROOF)/hostile/scribbler: $(SCRIBBLER) $(PROOF)/plain/libcarom.a tests/proof/hostile/scribble.h \
+    tests/proof/proof.h Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(PROOF_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c %.a,$^)
+
+$(PROOF)/hostile/scribbler_asan: $(SCRIBBLER) $(PROOF)/asan/libcarom.a \
+    tests/proof/hostile/scribble.h tests/proof/proof.h Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(PROOF_FLAGS) $(CFLAGS) $(FLAGS_asan) $(LDFLAGS) -o $@ $(filter %.c %.a,$^)
+
+# The library's calls of libc go through doors.c; at fixed addresses, so that they can be named.
+FAILING_SOURCES := $(filter-out %/limits.c,$(wildcard tests/proof/failing/*.c))
+$(PROOF)/failing/faults: $(FAILING_SOURCES) $(wildcard tests/proof/failing/*.h) \
+    $(PROOF)/asan/libcarom.a \
+    tests/proof/failing/wrap.txt tests/proof/proof.h Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -MMD -MP,$(PROOF_FLAGS)) $(CFLAGS) $(FLAGS_asan) -no-pie $(LDFLAGS) -o $@ \
+	    $(FAILING_SOURCES) -Wl,@tests/proof/failing/wrap.txt $(PROOF)/asan/libcarom.a
+
+# The Python package with the planted bug.
+$(PROOF)/site/.carom: $(VENV)/.carom $(shell find $(PROOF_SOURCE)python $(PROOF_LIB) -type f)
+	$(call say,PACKAGE,$(PROOF)/site)
+	$(Q)$(locked) sh -ec 'rm -rf $(PROOF)/site $(PROOF)/package; \
+	    cp -R $(PROOF_SOURCE) $(PROOF)/package; \
+	    CC="$(CC)" $(PIP) install -q --no-build-isolation --no-deps --target $(PROOF)/site \
+	        $(PROOF)/package/python'
+	$(Q)touch $@
+
+-include $(wildcard $(PROOF)/*/lib/*.d $(PROOF)/*/*.d $(PROOF)/*/*/*.d)
 
 # ---- the driver of `make bench`, and its peers
 

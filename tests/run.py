@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs parts of the proof and counts them: `tests/run.py unit asan tsan e2e lint`.
+"""Runs parts of the tests and counts them: `tests/run.py unit asan tsan e2e proof lint`.
 
 Each part builds what it needs by calling make, runs it under a time limit and gives back how many
 checks passed and failed. A part that does not build, does not end or counts nothing has failed.
@@ -36,11 +36,13 @@ PYTHON = str(VENV / "python")
 BUILD_TIMEOUT_S = 900.0  # the first time, pip and the extension are in it
 PROGRAM_TIMEOUT_S = 120.0
 E2E_TIMEOUT_S = 1200.0
-LINT_TIMEOUT_S = 300.0
+PROOF_TIMEOUT_S = 2400.0
+LINT_TIMEOUT_S = 1200.0
+GRACE_S = 5.0
 SHOWN_LINES = 200
 
 C_FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-Ilib"]
-C_FLAGS += ["-Ibench", "-Ibench/driver", "-Ibench/peers"]
+C_FLAGS += ["-Ibench", "-Ibench/driver", "-Ibench/peers", "-Itests/proof"]
 C_FLAGS += ["-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Wvla", "-Wundef"]
 
 
@@ -97,7 +99,9 @@ def run(
         try:
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            pass
+            process.terminate()  # the proof has processes in other sessions and ends them now
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)
         finally:
             end_group(process)
         output.seek(0)
@@ -259,6 +263,35 @@ def instructions(part: str) -> Count:
     return total
 
 
+# ---- the proof
+
+
+def proof(part: str) -> Count:
+    """A slice of every suite; of what it says a line per suite is shown, and what failed."""
+    command = [sys.executable, "tests/proof/prove.py", "--scale", "quick"]
+    outcome = run(command, PROOF_TIMEOUT_S)
+    count = count_last_line(outcome.output)
+    remark = ""
+    if outcome.status != 0 or count.failed:
+        count.failed = max(count.failed, 1)
+        remark = outcome.end
+    elif count.passed == 0:
+        count.failed = 1
+        remark = "proved nothing"
+    else:
+        for line in outcome.output.splitlines():
+            if " executions " in line:
+                print(f"  {part:<5}{line}")
+    report(part, "suites", count, outcome, remark)
+    return count
+
+
+def count_last_line(output: str) -> Count:
+    """`N passed, N failed`; nothing when the last line is another one."""
+    found = re.search(r"^(\d+) passed, (\d+) failed\s*\Z", output, re.MULTILINE)
+    return Count(int(found[1]), int(found[2])) if found else Count()
+
+
 # ---- lint
 
 
@@ -286,6 +319,8 @@ def lint_checks() -> list[tuple[str, list[str]]]:
     """Name and command of each check."""
     lib = files("lib/*.c")
     sources = lib + files("tests/*/*.c", "bench/*.c", "bench/driver/*.c", "examples/*/*.c")
+    # Not what is Frama-C's, in tests/proof/bounds/*/.
+    sources += files("tests/proof/*/*.c")
     # Of the peers those that need no library but libc and ours.
     sources += [path for path in files("bench/peers/*/*.c") if path.split("/")[2] in PLAIN_PEERS]
     pythons = ["python", "bench", "tests", "examples", "tools"]
@@ -311,7 +346,22 @@ def lint_checks() -> list[tuple[str, list[str]]]:
         ("mypy-carom", [*MYPY, "python/carom", *tools]),
         ("mypy-bench", ["env", "MYPYPATH=bench", *MYPY, *files("bench/**/*.py")]),
         ("mypy-photo", ["env", "MYPYPATH=examples/photo", *MYPY, *files("examples/photo/*.py")]),
+        *mypy_proof(),
         ("bash", each("bash", "-n", "{}", over=scripts)),
+    ]
+
+
+def mypy_proof() -> list[tuple[str, list[str]]]:
+    """Each suite by itself: two may have modules of the same name."""
+    suites = files("tests/proof/*/suite.py")
+    checks = [("proof", "tests/proof", files("tests/proof/*.py") + suites)]
+    for folder in sorted({str(Path(suite).parent) for suite in suites}):
+        modules = [path for path in files(f"{folder}/*.py") if path not in suites]
+        path = f"tests/proof:{folder}:tests/e2e"
+        checks += [(Path(folder).name, path, modules)] if modules else []
+    return [
+        (f"mypy-{name}", ["env", f"MYPYPATH={path}", *MYPY, *modules])
+        for name, path, modules in checks
     ]
 
 
@@ -323,7 +373,7 @@ CPPCHECK = ["cppcheck", "--quiet", "--std=c11", "--language=c", "--inline-suppr"
 CPPCHECK += ["--error-exitcode=1", "--enable=warning,performance,portability", "-D_GNU_SOURCE"]
 CPPCHECK += ["--suppress=ctunullpointer", "--suppress=ctuuninitvar"]  # know no conditions
 CPPCHECK += ["--suppress=missingIncludeSystem", "-Iinclude", "-Ilib"]
-CPPCHECK += ["-D__BYTE_ORDER__=1234", "-D__ORDER_LITTLE_ENDIAN__=1234"]
+CPPCHECK += ["-D__BYTE_ORDER__=1234", "-D__ORDER_LITTLE_ENDIAN__=1234", "-D__x86_64__=1"]
 
 PARTS: dict[str, Callable[[str], Count]] = {
     "unit": unit("plain"),
@@ -331,6 +381,7 @@ PARTS: dict[str, Callable[[str], Count]] = {
     "tsan": unit("tsan"),
     "e2e": e2e,
     "instructions": instructions,
+    "proof": proof,
     "lint": lint,
 }
 

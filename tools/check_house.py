@@ -27,14 +27,16 @@ def sources() -> list[Path]:
     return sorted([*found, ROOT / "Makefile"])
 
 
-def complaints(text: str, suffix: str) -> list[tuple[int, str]]:
-    """Line number (from 1) and text of everything that is wrong in a file."""
+def complaints(text: str, suffix: str, quotes: bool = False) -> list[tuple[int, str]]:
+    """Line number (from 1) and text of everything that is wrong in a file. `quotes`: it quotes the
+    library's source, which may take it beyond the width.
+    """
     lines = text.split("\n")
     found = []
     if suffix in LICENSED and text and not any("SPDX-License-Identifier" in s for s in lines[:3]):
         found.append((1, "no SPDX-License-Identifier in the first lines"))
     for number, line in enumerate(lines, 1):
-        if len(line) > WIDTH:
+        if len(line) > WIDTH and not quotes:
             found.append((number, f"{len(line)} columns, {WIDTH} are allowed"))
         if line != line.rstrip():
             found.append((number, "white space at the end"))
@@ -48,7 +50,8 @@ def complaints(text: str, suffix: str) -> list[tuple[int, str]]:
 def main() -> int:
     failed = False
     for path in sources():
-        for line, text in complaints(path.read_text(), path.suffix):
+        quotes = path.parent.name == "planted"
+        for line, text in complaints(path.read_text(), path.suffix, quotes):
             print(f"{path.relative_to(ROOT)}:{line}: {text}")
             failed = True
     return int(failed)
