@@ -172,6 +172,22 @@ void carom__lane_notify""",
         ),
     ),
     bug(
+        "withdrawn_in_name_only",
+        "a call that is cancelled stays in the ring, to be run",
+        (
+            "lib/lane.c",
+            """        if (!atomic_compare_exchange_strong_explicit(word, &state, done, memory_order_acq_rel,
+                                                     memory_order_acquire))
+            continue;
+        if (state & CAROM__WAITER)
+            carom__futex_wake((_Atomic uint32_t *)word, INT_MAX);""",
+            """        if (state == done)
+            continue;
+        if (state & CAROM__WAITER)
+            carom__futex_wake((_Atomic uint32_t *)word, INT_MAX);""",
+        ),
+    ),
+    bug(
         "unchecked_length",
         "a worker believes the length of a request",
         (

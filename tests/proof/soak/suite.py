@@ -16,6 +16,6 @@ SUITE = Suite(
         "blocks_overlap",
         "trim_too_long",
         "long_reply_shortened",
-        "two_step_publish",
+        "withdrawn_in_name_only",
     ),
 )
