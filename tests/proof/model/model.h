@@ -11,6 +11,7 @@
  *
  *   arena      memory that can be put back and hashed
  *   tasks      coroutines: logical processes and their threads
+ *   schedule   which of them runs, and what else may happen at a point
  *   explore    which choices are made: all of them (depth first, with a table of states that were
  *              seen), or random ones
  *   accesses   what happens at an access: bounds, permissions, who shares what, changing a value

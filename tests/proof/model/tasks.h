@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tasks.h - logical processes and their threads: coroutines on one thread of the real machine. */
+ * tasks.h - logical processes and their threads: coroutines on one thread of the real
+ * machine (tasks.c), and who of them runs (schedule.c). */
 #ifndef TASKS_H
 #define TASKS_H
 
@@ -17,8 +18,7 @@ unsigned task_process(void);
 const char *task_name(unsigned task);
 
 /** Set-up: the task waits until all of them are here or asleep. There are TASK_BARRIERS of them,
- *  and
- *  behind the last one the execution begins. */
+ *  and behind the last one the execution begins. */
 #define TASK_BARRIERS 3
 void task_barrier(void);
 
@@ -45,8 +45,7 @@ void process_kill(unsigned process);
 extern const char tasks_deaths;
 
 /** The running task may end in the middle of what it does, at the price of a kill, while its
- *  process
- *  lives on; then this is called. */
+ *  process lives on; then this is called. */
 void task_interruptible(void);
 extern void (*tasks_on_interrupt)(void);
 
