@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import carom
-from holder import TRICKS
 from hypothesis import strategies as st
 from keeping import WAYS
 from patterns import difference, reply_of, request_of
 from raising import RAISES
 from rig import Rig, Wrong
+from tricks import TRICKS
 
 Operation = dict[str, Any]
 Sequence = list[Operation]
