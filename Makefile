@@ -468,7 +468,7 @@ $(PROOF)/hostile/scribbler_asan: $(SCRIBBLER) $(PROOF)/asan/libcarom.a \
 	$(Q)$(CC) $(PROOF_FLAGS) $(CFLAGS) $(FLAGS_asan) $(LDFLAGS) -o $@ $(filter %.c %.a,$^)
 
 # The library's calls of libc go through doors.c; at fixed addresses, so that they can be named.
-FAILING_SOURCES := $(filter-out %/limits.c,$(wildcard tests/proof/failing/*.c))
+FAILING_SOURCES := $(wildcard tests/proof/failing/*.c)
 $(PROOF)/failing/faults: $(FAILING_SOURCES) $(wildcard tests/proof/failing/*.h) \
     $(PROOF)/asan/libcarom.a \
     tests/proof/failing/wrap.txt tests/proof/proof.h Makefile
@@ -476,6 +476,14 @@ $(PROOF)/failing/faults: $(FAILING_SOURCES) $(wildcard tests/proof/failing/*.h) 
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(filter-out -MMD -MP,$(PROOF_FLAGS)) $(CFLAGS) $(FLAGS_asan) -no-pie $(LDFLAGS) -o $@ \
 	    $(FAILING_SOURCES) -Wl,@tests/proof/failing/wrap.txt $(PROOF)/asan/libcarom.a
+
+LIMITS_SOURCES := $(wildcard tests/proof/failing/limits/*.c)
+$(PROOF)/failing/limits/limits: $(LIMITS_SOURCES) $(wildcard tests/proof/failing/limits/*.h) \
+    $(PROOF)/plain/libcarom.a tests/proof/proof.h Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -MMD -MP,$(PROOF_FLAGS)) $(CFLAGS) $(LDFLAGS) -o $@ $(LIMITS_SOURCES) \
+	    $(PROOF)/plain/libcarom.a
 
 # The Python package with the planted bug.
 $(PROOF)/site/.carom: $(VENV)/.carom $(shell find $(PROOF_SOURCE)python $(PROOF_LIB) -type f)

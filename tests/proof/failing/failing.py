@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The suite `failing`: faults.c in several processes at once, limits.c, and two guards.
+"""The suite `failing`: faults.c in several processes at once, limits/, and two guards.
 
 The guards keep the suite complete when the library changes: every function that the library takes
 from libc must be one that doors.c stands in front of (wrap.txt) or be listed as one that cannot
@@ -154,7 +154,7 @@ def run_programs(folder: Path, report: Report, heard: Heard) -> None:
     for thread in threads:
         thread.join()
     if report.scale != "planted":
-        execute([str(folder / "limits"), *options], "", heard)
+        execute([str(folder / "limits" / "limits"), *options], "", heard)
 
 
 # ---------------------------------------------------------------- the guards

@@ -13,7 +13,7 @@ SUITE = Suite(
     command=(sys.executable, "tests/proof/failing/failing.py", "{out}/failing"),
     programs=("failing/faults",),
     # not of a planted bug's copy, which takes long enough to build
-    needs=("build/proof/failing/limits", "build/proof/plain/libcarom.a"),
+    needs=("build/proof/failing/limits/limits", "build/proof/plain/libcarom.a"),
     planted=("leaked_socket", "silent_error", "signal_not_retried", "forgotten_mapping"),
     planted_options={
         "leaked_socket": ("--only", "client finds"),
