@@ -285,12 +285,22 @@ def report(outcome: Outcome) -> None:
 
 
 def prove_all(suites: list[Suite], scale: str, seed: int) -> list[Outcome]:
-    """Two suites at a time on two CPUs; those that want every CPU by themselves, afterwards."""
-    together = [suite for suite in suites if not suite.alone]
+    """Two suites at a time on two CPUs, the longest first; those that want every CPU by themselves,
+    afterwards.
+    """
+    together = sorted((s for s in suites if not s.alone), key=lambda s: -s.long_cpu_min)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         outcomes = list(pool.map(lambda suite: prove(suite, scale, seed), together))
     outcomes += [prove(suite, scale, seed) for suite in suites if suite.alone]
-    return outcomes
+    return sorted(outcomes, key=lambda outcome: outcome.suite.name)
+
+
+def expected_min(suites: list[Suite]) -> int:
+    """How long the long run will take."""
+    cpus = os.cpu_count() or 1
+    together = [suite.long_cpu_min for suite in suites if not suite.alone]
+    alone = [suite.long_cpu_min for suite in suites if suite.alone]
+    return max([sum(together) // cpus, *together]) + sum(alone)
 
 
 def choose(only: str) -> list[Suite]:
@@ -316,7 +326,10 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end_all)
     begun = time.monotonic()
-    outcomes = prove_all(choose(arguments.only), arguments.scale, arguments.seed)
+    suites = choose(arguments.only)
+    if arguments.scale == "long":
+        say(f"  the long run: about {expected_min(suites)} minutes on {os.cpu_count()} CPUs")
+    outcomes = prove_all(suites, arguments.scale, arguments.seed)
     summary = {
         "scale": arguments.scale,
         "seed": arguments.seed,

@@ -29,5 +29,7 @@ class Suite:
     planted_options: dict[str, tuple[str, ...]] | None = None
     alone: bool = False
     """It wants every CPU."""
+    long_cpu_min: int = 1
+    """Minutes of one CPU that the long run took, with its planted bugs (docs/reliability.md)."""
     quick_timeout_s: float = 240.0
     long_timeout_s: float = 7200.0
