@@ -73,8 +73,7 @@ void carom__bell_park(struct carom__bell *bell, uint32_t worker)
 void carom__bell_unpark(struct carom__bell *bell, uint32_t worker)
 {
     _Atomic uint64_t *word = &bell->parked[worker / 64];
-    /* relaxed: only this worker sets its bit; a waker may clear it at the same time, which is fine
-     * */
+    /* relaxed: only this worker sets its bit; that a waker clears it meanwhile does no harm */
     if (atomic_load_explicit(word, memory_order_relaxed) & bit_of(worker))
         atomic_fetch_and_explicit(word, ~bit_of(worker), memory_order_relaxed); /* as above */
 }

@@ -48,8 +48,7 @@ static int is_current(int fd, const char *path)
 
 /* A record lock belongs to the process alone: children that it forks neither inherit the lock nor
  * keep it after the process is killed. For the same reason it does not keep this process from
- * locking twice, and closing any descriptor of the file gives it up: hence the list of own hosts.
- * */
+ * locking twice, and closing any descriptor of the file gives it up: hence this list of hosts. */
 static pthread_mutex_t own_hosts_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct carom_host *own_hosts;
 

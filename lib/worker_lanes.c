@@ -122,8 +122,7 @@ static void lane_came(struct carom_worker *worker, const struct carom__lane_news
         tell_host(worker, news->lane, -errno);
     if (worker->lane_words < news->lane / 64 + 1)
         worker->lane_words = news->lane / 64 + 1;
-    /* A worker that still mapped the lane that had this id before, empty, may have cleared the bit.
-     * */
+    /* A worker that still mapped the empty lane of this id before may have cleared the bit. */
     carom__bell_set_ready(worker->bell, news->lane);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * peers.h - peers that speak the control protocol by hand, so that a test can say the wrong thing.
- * */
+ * peers.h - peers that speak the control protocol by hand: a test can say the wrong thing. */
 #ifndef PEERS_H
 #define PEERS_H
 

@@ -19,8 +19,7 @@ static _Atomic uint64_t *cell_of(uint64_t position)
     return &cells[carom__ring_at(&ring, position)];
 }
 
-/* An empty ring whose cursors stand at a position; the cells hold what the lap before left there.
- * */
+/* An empty ring whose cursors stand at a position; its cells hold what the lap before left. */
 static void stand_at(uint64_t position)
 {
     carom__ring_view(&ring, cells, &head, CELLS);

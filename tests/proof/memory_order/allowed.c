@@ -8,13 +8,11 @@
     "what comes back is a flag in the word itself: nothing that was written before it is read"
 #define CELL_FIRST                                                                                 \
     "a call is claimed only by who has read its cell, which is published after it with release "   \
-    "and "                                                                                         \
-    "read with acquire; the slot's own order is for readers to come without a cell"
+    "and read with acquire; the slot's own order is for readers to come without a cell"
 #define WORD_ONLY "who finds the call withdrawn uses the word alone: it never ran, and has no reply"
 #define OWN_NOTES                                                                                  \
     "notes of one process, which may be old: a cell is replaced by compare-and-swap from the "     \
-    "value "                                                                                       \
-    "of the lap before, so who believes old notes fails and looks again"
+    "value of the lap before, so who believes old notes fails and looks again"
 #define BEHIND_CHANGE                                                                              \
     "who looks for a method has read directory.change or state with acquire before, and the host " \
     "stores those, with release, after the count"
@@ -74,8 +72,7 @@ static const struct {
      "the names came before WELCOME, and the message orders them"},
     {"call_begin.c carom__client_put_slot seq_cst", __ATOMIC_ACQ_REL,
      "as free_slot in call_end.c, which is caught; but a slot goes back here only while methods "
-     "are "
-     "unknown, and the scenarios have nobody wait for one then"},
+     "are unknown, and the scenarios have nobody wait for one then"},
     {"take.c carom_worker_stop seq_cst", __ATOMIC_ACQ_REL,
      "the model's total order is that of execution, in which the store comes before the wake; C11 "
      "promises that for seq_cst only"},

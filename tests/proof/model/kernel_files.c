@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * kernel_files.c - the modelled kernel: descriptors, epoll, eventfd, pidfd, the end of a process.
- * */
+ * kernel_files.c - the modelled kernel: descriptors, epoll, eventfd, pidfd, a process's end. */
 #include "kernel_tables.h"
 
 #include <errno.h>
