@@ -22,11 +22,27 @@
  * consistent because nothing here is hot. */
 static _Atomic(struct carom_worker *) stoppable[STOPPABLE];
 static _Atomic unsigned stopping; /* signal handlers that are looking at the table */
+static _Atomic pid_t serving;     /* the process whose workers are in the table */
+
+/* In a forked child, which may not know yet that it is one: SIGTERM ends it, as by default. */
+static void end_child(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+
+    sigaction(SIGTERM, &action, NULL);
+    raise(SIGTERM); /* arrives when the handler returns */
+}
 
 static void stop_workers(int signal_number)
 {
     (void)signal_number;
     int saved_errno = errno;
+
+    /* seq_cst: nothing here is hot */
+    if (atomic_load_explicit(&serving, memory_order_seq_cst) != getpid()) {
+        end_child();
+        return;
+    }
 
     /* seq_cst: said before the table is read; pairs with the wait in remove_stoppable */
     atomic_fetch_add_explicit(&stopping, 1, memory_order_seq_cst);
@@ -41,8 +57,18 @@ static void stop_workers(int signal_number)
     errno = saved_errno;
 }
 
+static void forget_stoppable(void)
+{
+    for (int i = 0; i < STOPPABLE; i++)
+        /* seq_cst: only forked children come here, which have one thread */
+        atomic_store_explicit(&stoppable[i], NULL, memory_order_seq_cst);
+}
+
 static int add_stoppable(struct carom_worker *worker)
 {
+    /* seq_cst: nothing here is hot */
+    if (atomic_exchange_explicit(&serving, getpid(), memory_order_seq_cst) != getpid())
+        forget_stoppable(); /* those of the process that forked this one */
     for (int i = 0; i < STOPPABLE; i++) {
         struct carom_worker *free_place = NULL;
         /* seq_cst: before the handler is installed, and seen by it */
@@ -53,18 +79,13 @@ static int add_stoppable(struct carom_worker *worker)
     return -ENOSPC;
 }
 
-/* Takes a worker, or all for NULL, from the table. No signal handler uses it after this. */
+/* Takes a worker from the table. No signal handler uses it after this. */
 static void remove_stoppable(struct carom_worker *worker)
 {
     bool removed = false;
 
     for (int i = 0; i < STOPPABLE; i++) {
         struct carom_worker *found = worker;
-        if (worker == NULL) {
-            /* seq_cst: only forked children come here, which have one thread */
-            atomic_store_explicit(&stoppable[i], NULL, memory_order_seq_cst);
-            continue;
-        }
         /* seq_cst: pairs with the load in stop_workers, which comes after its count */
         removed |= atomic_compare_exchange_strong_explicit(
             &stoppable[i], &found, NULL, memory_order_seq_cst, memory_order_seq_cst);
@@ -102,7 +123,10 @@ int carom_py_stop_on_sigterm(struct carom_worker *worker, bool stops)
     struct sigaction action = {.sa_handler = stop_workers};
 
     if (!stops) {
-        remove_stoppable(worker);
+        if (worker == NULL)
+            forget_stoppable();
+        else
+            remove_stoppable(worker);
         return none_stoppable() ? restore_sigterm() : 0;
     }
     int error = add_stoppable(worker);

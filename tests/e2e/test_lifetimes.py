@@ -125,6 +125,31 @@ time.sleep(20.0)
 """) == (-signal.SIGTERM, "", "")
 
 
+def test_sigterm_ends_a_forked_child_unless_it_has_a_worker_of_its_own(folder: Path) -> None:
+    assert program("""
+def after(body):
+    child = os.fork()
+    if child == 0:
+        body()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(3)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def serve():
+    own = carom.Worker(service)
+    own.stop_on_sigterm()
+    os.kill(os.getpid(), signal.SIGTERM)
+    own.run()
+    os._exit(4)
+
+worker = carom.Worker(service)
+worker.stop_on_sigterm()
+print(after(lambda: None), after(serve))
+worker.close()
+host.close()
+""") == (0, "-15 4\n", "")
+
+
 def test_a_child_can_close_a_worker_that_a_thread_of_its_parent_runs(folder: Path) -> None:
     assert program("""
 worker = carom.Worker(service)

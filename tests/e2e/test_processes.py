@@ -801,6 +801,36 @@ def test_a_handler_may_fork(
     assert pool.errors.read_text() == ""
 
 
+EARLY = """
+import os, signal
+forks = []
+os.register_at_fork(after_in_child=lambda: forks and os.kill(os.getpid(), signal.SIGTERM))
+
+
+@service.method
+def fork(request):
+    forks.append("now")
+    child = os.fork()
+    if child == 0:
+        os._exit(3)
+    forks.clear()
+    return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode()
+"""
+
+
+def test_sigterm_ends_a_forked_child_that_has_just_begun(
+    pool: Pool, host: carom.Host, application: Application
+) -> None:
+    application(BEGIN + EARLY)
+    worker = pool.worker(preload=True)
+    worker.join()
+    with carom.connect("app") as client:
+        assert client.call("fork") == b"-15"
+        assert client.call("fork") == b"-15"
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
 def test_a_process_forked_by_a_handler_is_not_taken_for_the_worker(
     pool: Pool, host: carom.Host, application: Application
 ) -> None:
