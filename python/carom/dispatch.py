@@ -36,17 +36,17 @@ class Worker:
     ) -> None:
         if not service.methods:
             raise ValueError(f"service {service.name!r} has no methods: use @service.method")
-        self._handlers = tuple(
-            (method.name, method.handler, method.takes_context)
-            for method in service.methods.values()
-        )
+        methods = service.methods.values()
+        # From a list: tuple() of a generator fails if somebody holds it before it is whole, as a
+        # profiler can that calls gc.get_objects().
+        self._handlers = tuple([(m.name, m.handler, m.takes_context) for m in methods])
+        self._timeouts = tuple([method.timeout for method in methods])
         self._handle = WorkerHandle(
             name or service.name,
-            {method.name: method.idempotent for method in service.methods.values()},
+            {method.name: method.idempotent for method in methods},
             timeout,
             spin=spin,
         )
-        self._timeouts = tuple(method.timeout for method in service.methods.values())
         self.id = self._handle.id
 
     def run(self) -> None:

@@ -35,9 +35,11 @@ def describe(exception: BaseException) -> tuple[int, bytes, bytes, bytes, tuple[
         encoded(name_of(type(exception))),
         encoded(message_of(exception)),
         encoded(text),
-        tuple(
-            (encoded(name_of(type(cause))), encoded(message_of(cause)))
-            for cause in causes_of(exception)
+        tuple(  # of a list, see Worker
+            [
+                (encoded(name_of(type(cause))), encoded(message_of(cause)))
+                for cause in causes_of(exception)
+            ]
         ),
     )
 

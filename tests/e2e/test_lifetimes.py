@@ -54,6 +54,18 @@ print(len(frames) > 0)
 """) == (0, "True\n", "")
 
 
+def test_a_profiler_may_hold_everything_while_a_worker_is_made(folder: Path) -> None:
+    assert program("""
+held = []
+sys.setprofile(lambda *_: held.append(gc.get_objects()))
+worker = carom.Worker(service)
+sys.setprofile(None)
+held.clear()
+worker.close()
+host.close()
+""") == (0, "", "")
+
+
 def test_a_worker_in_another_interpreter_is_refused(folder: Path) -> None:
     assert program(f"""
 name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
