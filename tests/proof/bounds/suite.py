@@ -29,4 +29,5 @@ SUITE = Suite(
         "unchecked_poisoned_lane": ("--only", "peers.message"),
         "unchecked_method_of_dead": ("--only", "deaths"),
     },
+    long_cpu_min=10,
 )

@@ -16,4 +16,5 @@ SUITE = Suite(
         "flags_lost_in_recovery",
         "host_reclaims_on_a_timer",
     ),
+    long_cpu_min=14,
 )

@@ -9,4 +9,5 @@ SUITE = Suite(
     programs=("double_fetch/double_fetch",),
     command=("{out}/double_fetch/double_fetch",),
     planted=("double_fetch", "status_read_twice"),
+    long_cpu_min=3,
 )

@@ -28,4 +28,5 @@ SUITE = Suite(
     quick_timeout_s=600.0,
     planted=tuple(PARTS),
     planted_options={bug: ("--only", part) for bug, part in PARTS.items()},
+    long_cpu_min=2,
 )

@@ -22,4 +22,5 @@ SUITE = Suite(
         "forgotten_mapping": ("--only", "client opens"),
     },
     quick_timeout_s=400.0,
+    long_cpu_min=1,
 )

@@ -16,4 +16,5 @@ SUITE = Suite(
         "hostile/scribbler",
         "hostile/scribbler_asan",
     ),
+    long_cpu_min=60,
 )

@@ -24,4 +24,5 @@ SUITE = Suite(
         "ready_bit_not_set_again": ("--only", "worker take, call comes in between"),
         "lane_stays_open": ("--only", "client begin, slots free"),
     },
+    long_cpu_min=25,
 )

@@ -14,4 +14,5 @@ SUITE = Suite(
         "host_reclaims_on_a_timer",
         "claim_by_look",
     ),
+    long_cpu_min=25,
 )

@@ -17,4 +17,5 @@ SUITE = Suite(
         "reply_view_stays_shared",
     ),
     long_timeout_s=5400.0,
+    long_cpu_min=15,
 )

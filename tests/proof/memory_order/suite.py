@@ -9,4 +9,5 @@ SUITE = Suite(
     programs=("memory_order/memory_order",),
     command=("{out}/memory_order/memory_order",),
     planted=("acquire_release_park", "two_step_publish"),
+    long_cpu_min=6,
 )

@@ -9,4 +9,5 @@ SUITE = Suite(
     programs=("mutation/mutation",),
     command=("{out}/mutation/mutation",),
     planted=("double_fetch", "unchecked_slot", "unchecked_reply", "unchecked_length"),
+    long_cpu_min=25,
 )

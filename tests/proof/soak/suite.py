@@ -18,4 +18,5 @@ SUITE = Suite(
         "long_reply_shortened",
         "withdrawn_in_name_only",
     ),
+    long_cpu_min=4,
 )

@@ -17,4 +17,5 @@ SUITE = Suite(
         "dead_workers_calls_stay": ("--only", "recovery"),
         "run_again": ("--only", "storm"),
     },
+    long_cpu_min=17,
 )

@@ -25,4 +25,5 @@ SUITE = Suite(
         "retired_unlooked": ("--only", "rounds"),
         "wake_taken_along": ("--only", "leaving"),
     },
+    long_cpu_min=6,
 )
