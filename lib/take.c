@@ -128,14 +128,14 @@ static void answer_uncounted(const struct carom_request *request)
 CAROM__RARE static bool accept_carefully(struct carom_worker *worker)
 {
     struct carom_request *request = &worker->request;
+    if (request->claim.method == CAROM__METHOD_TRIM) { /* in time or not: it counts nowhere */
+        carom__request_trim(request);
+        answer_uncounted(request);
+        return false;
+    }
     if (is_expired(worker, request->claim.deadline_ns)) {
         carom__count(&worker->stats->expired, 1);
         answer(request, CAROM_DEADLINE_EXCEEDED, NULL);
-        return false;
-    }
-    if (request->claim.method == CAROM__METHOD_TRIM) {
-        carom__request_trim(request);
-        answer_uncounted(request);
         return false;
     }
     request->method = method_of(worker, request->claim.method);

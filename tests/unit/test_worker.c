@@ -948,6 +948,21 @@ static void a_client_may_give_its_own_replies_back_at_any_time(void **state)
     carom_call_end(call);
 }
 
+static void what_the_library_sends_for_itself_counts_nowhere_even_late(void **state)
+{
+    (void)state;
+    struct carom_call *call;
+    assert_int_equal(carom_call_begin(client, ECHO, 0, 0, &call), 0);
+    call->submission.method = CAROM__METHOD_TRIM;
+    assert_int_equal(carom_call_submit(call, 0), 0);
+    assert_take(-ETIMEDOUT, 0);
+    assert_int_equal(carom__state_phase(atomic_load(&client->lane.slots[0].state)), CAROM__DONE);
+    assert_int_equal(atomic_load(&worker->stats->calls), 0);
+    assert_int_equal(atomic_load(&worker->stats->errors), 0);
+    assert_int_equal(atomic_load(&worker->stats->expired), 0);
+    carom_call_end(call);
+}
+
 /* Somebody clears every bit of the bell as soon as it is set. */
 static void calls_are_found_whose_ready_bit_has_been_cleared(void **state)
 {
@@ -1051,6 +1066,7 @@ int main(void)
         started(geometry_in_shared_memory_is_not_believed),
         started(a_bell_full_of_lies_costs_looks_and_nothing_else),
         started(a_client_may_give_its_own_replies_back_at_any_time),
+        started(what_the_library_sends_for_itself_counts_nowhere_even_late),
         started(a_forked_child_can_neither_use_nor_disturb_the_worker),
     };
     return RUN(tests);
