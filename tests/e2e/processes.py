@@ -38,6 +38,23 @@ def until(condition: Callable[[], T], what: str = "") -> T:
         time.sleep(0.005)
 
 
+def asleep(pid: int) -> bool:
+    """Whether a process sleeps on a futex (system call 202 on x86-64, 98 on aarch64)."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in ("202", "98")
+
+
+def press_ctrl_c(caller: subprocess.Popen[str]) -> None:
+    """Once it sleeps in a call, until it has ended: a signal that comes between two of the call's
+    sleeps, which is likely only when others have the CPUs, is noticed with the next one.
+    """
+    until(lambda: asleep(caller.pid), "the caller to wait")
+    give_up = time.monotonic() + PATIENCE_S
+    while caller.poll() is None and time.monotonic() < give_up:
+        caller.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            caller.wait(1.0)
+
+
 def carom(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     """Runs the command `carom` to its end."""
     settings: dict[str, Any] = {"text": True, "capture_output": True, "timeout": PATIENCE_S}

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import carom
 import pytest
-from processes import Served, until
+from conftest import Serve
+from processes import PATIENCE_S, Served, press_ctrl_c
 
 SIZES = [0, 1, 63, 64, 65, 4095, 4096, 4097, 1_000_003, 64 << 20]
 
@@ -161,25 +162,20 @@ def test_a_waiting_call_lets_other_threads_of_the_process_run(lab: carom.Client)
     assert turns > 10
 
 
-def test_ctrl_c_ends_a_waiting_call(lab_service: Served) -> None:
-    path = str(lab_service.log.parent / "lab.sock")
-    program = f"import carom; carom.connect({path!r}).call('sleep', b'1')"
-    waiting = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
-    with carom.connect(path) as client:
-        until(lambda: is_busy(client))
-    waiting.send_signal(signal.SIGINT)
-    _, errors = waiting.communicate()
-    assert "KeyboardInterrupt" in errors
-    with carom.connect(path) as client, pytest.raises(TimeoutError):
-        client.call("echo", timeout=0.05)  # it did not wait for the handler
-
-
-def is_busy(client: carom.Client) -> bool:
-    try:
-        client.call("echo", timeout=0.05)
-    except TimeoutError:
-        return True
-    return False
+def test_ctrl_c_ends_a_waiting_call(serve: Serve) -> None:
+    served = serve()
+    program = "import carom\nclient = carom.connect('lab')\nprint('ready', flush=True)\n"
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", program + "client.call('sleep', b'600')"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "ready\n"
+    press_ctrl_c(waiting)
+    assert "KeyboardInterrupt" in waiting.communicate(timeout=PATIENCE_S)[1]
+    os.kill(served.worker_pids[0], signal.SIGKILL)  # which still sleeps
 
 
 def test_a_call_after_the_deadline_raises_timeout_error(lab: carom.Client) -> None:

@@ -5,7 +5,6 @@ of it."""
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import carom
 import pytest
-from processes import PATIENCE_S, until
+from processes import PATIENCE_S, press_ctrl_c, until
 
 HOST = "import carom; carom.Host('shaky'); input()"
 WORKER = """
@@ -333,12 +332,6 @@ def test_ctrl_c_ends_a_call_that_waits_for_a_worker(start: Start) -> None:
     )
     assert caller.stdout is not None
     assert caller.stdout.readline() == "ready\n"
-    until(lambda: asleep(caller.pid), "the caller to wait")
-    caller.send_signal(signal.SIGINT)
+    press_ctrl_c(caller)
     assert caller.communicate(timeout=PATIENCE_S)[0] == "interrupted\n"
     assert caller.returncode == 3
-
-
-def asleep(pid: int) -> bool:
-    """Whether a process sleeps on a futex (system call 202 on x86-64, 98 on aarch64)."""
-    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in ("202", "98")
