@@ -10,9 +10,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import ModuleType, TracebackType
+from typing import TypeGuard, TypeVar
 
 from carom.errors import ApplicationError
 from carom.service import Service, hook_name
+
+E = TypeVar("E", bound=BaseException)
 
 
 def load(target: str) -> Service:
@@ -24,7 +27,14 @@ def load(target: str) -> Service:
     if not module_name or not attribute:
         raise ApplicationError(f"{target!r} names no service: write module:service")
     module = import_module(module_name)
-    found = find(module, attribute)
+    try:
+        found = find(module, attribute)
+    except ApplicationError:
+        raise
+    except BaseException as error:  # whatever a module or class does when asked for an attribute
+        raise ApplicationError(
+            f"cannot get {attribute!r} of {module_name}: {what_was_raised(error)}", own_part(error)
+        ) from None
     if not isinstance(found, Service):
         raise ApplicationError(f"{target} is of type {type(found).__name__}, not a carom.Service")
     if not found.methods:
@@ -67,7 +77,7 @@ def import_module(name: str) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever the application does on import
-        if isinstance(error, ModuleNotFoundError) and is_within(error.name, name):
+        if is_a(error, ModuleNotFoundError) and is_within(error.name, name):
             raise ApplicationError(
                 f"there is no module {error.name!r} in {os.getcwd()} or on the module search path"
             ) from None
@@ -93,16 +103,21 @@ def find(module: ModuleType, attribute: str) -> object:
     return found
 
 
+def is_a(error: BaseException, kind: type[E]) -> TypeGuard[E]:
+    """isinstance() asks the exception for its class as well, which may raise."""
+    return issubclass(type(error), kind)
+
+
 def what_it_did(error: BaseException) -> str:
     """What a hook did, to go on with after its name."""
-    if isinstance(error, SystemExit):
+    if is_a(error, SystemExit):
         return f"called sys.exit({exit_code(error)})"
     return f"raised {what_was_raised(error)}"
 
 
 def what_was_raised(error: BaseException) -> str:
     """Type and first line of an exception, in one line."""
-    if isinstance(error, SystemExit):
+    if is_a(error, SystemExit):
         return f"it called sys.exit({exit_code(error)})"
     line = first_line(error)
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
@@ -110,7 +125,15 @@ def what_was_raised(error: BaseException) -> str:
 
 def exit_code(error: SystemExit) -> str:
     """The argument of sys.exit."""
-    return "" if error.code is None else repr(error.code)
+    return "" if error.code is None else made_by(repr, error.code)
+
+
+def made_by(make: Callable[[object], str], value: object) -> str:
+    """Text of something of the application's, even if it cannot say it."""
+    try:
+        return make(value)
+    except BaseException:  # the application's code again; what it raises helps nobody
+        return "<the text could not be made>"
 
 
 def failure_text(error: ApplicationError) -> str:
@@ -121,16 +144,20 @@ def failure_text(error: ApplicationError) -> str:
 
 def first_line(error: BaseException) -> str:
     """First line of an exception's text."""
-    return next(iter(str(error).splitlines()), "")
+    return next(iter(made_by(str, error).splitlines()), "")
 
 
 def own_part(error: BaseException) -> str:
     """The traceback of an import from the application's first frame on."""
+    return made_by(lambda _: "".join(own_lines(error)), error)
+
+
+def own_lines(error: BaseException) -> list[str]:
+    """The same; fails with exceptions that are odd enough."""
     frames = error.__traceback__
     while frames is not None and is_machinery(frames):
         frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames)
-    return "".join(lines)
+    return traceback.format_exception(type(error), error, frames)
 
 
 def is_machinery(frames: TracebackType) -> bool:

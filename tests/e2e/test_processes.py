@@ -318,10 +318,38 @@ def test_a_hook_that_raises_is_reported_with_its_traceback(
     assert "\n\n" not in text
 
 
+ODD = """
+class Odd(Exception):
+    def __str__(self):
+        return 5
+
+    @property
+    def __class__(self):
+        raise ValueError
+"""
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_hook_that_raises_what_cannot_be_described_is_reported(
+    kind: str, pool: Pool, host: carom.Host, application: Application
+) -> None:
+    _, decorator, parameter = FAILURES[kind]
+    application(BEGIN + ODD + f"@service.{decorator}\ndef bad({parameter}):\n    raise Odd\n")
+    child = pool.start_template() if kind == "load" else pool.worker(preload=True)
+    if kind == "warmup":
+        child.channel.send({"join": "app", "threads": 1, "spin": True, "timeout": None})
+    last = child.failed().splitlines()[-1]
+    assert last.endswith("hook 'bad' of app:service raised Odd: <the text could not be made>")
+
+
 @pytest.mark.parametrize(
     ("source", "line"),
     [
         ("sys.exit(3)", "cannot import app: it called sys.exit(3)"),
+        (
+            "del service\ndef __getattr__(name):\n    raise KeyboardInterrupt('no')",
+            "cannot get 'service' of app: KeyboardInterrupt: no",
+        ),
         ("raise RuntimeError", "cannot import app: RuntimeError"),
         (
             "@service.on_load\ndef leave(): sys.exit('bye')",

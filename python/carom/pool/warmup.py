@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from threading import Thread
 
-from carom.application import hook_error, what_it_did
+from carom.application import hook_error, what_it_did, what_was_raised
 from carom.client import connect
 from carom.dispatch import Worker
 from carom.errors import ApplicationError
@@ -82,8 +82,10 @@ class Hooks(Thread):
                     self._call(hook, client)
         except ApplicationError as error:
             self.error = error
-        except (OSError, MemoryError) as error:
-            self.error = ApplicationError(f"cannot warm {self._target} up: {error}")
+        except BaseException as error:  # or the worker would be taken for warm
+            self.error = ApplicationError(
+                f"cannot warm {self._target} up: {what_was_raised(error)}"
+            )
         finally:
             self._worker.stop()
 
