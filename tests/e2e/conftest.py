@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from processes import Served
 Serve = Callable[..., Served]
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # services are to find bytecode as their users' do
+# A shell ignores Ctrl-C for what it runs in the background, and programs started here would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
