@@ -30,7 +30,7 @@ static struct model_result explore(const struct proof *proof,
     if (random_runs > 0)
         mode.budget.preemptions = MODEL_UNLIMITED;
     else
-        mode.most_runs = proof_amount(proof, 15000, mutations == 1 ? 0 : 1000000, 400000);
+        mode.most_runs = proof_amount(proof, 15000, 1200000, 400000);
     return model_run(&scenario->model, &mode);
 }
 
