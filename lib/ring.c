@@ -4,9 +4,9 @@
 #include "ring.h"
 
 #define NO_POSITION UINT64_MAX
-/** Each failed attempt means that other threads filled a lap meanwhile, or that somebody plays with
- *  the ring. */
-#define ATTEMPTS 1000
+/** Each failed attempt means that other threads filled a lap between two loads of this one, or that
+ *  somebody plays with the ring. */
+#define ATTEMPTS 64
 
 static bool is_free(const struct carom__ring *ring, uint64_t position)
 {

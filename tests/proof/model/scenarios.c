@@ -349,9 +349,9 @@ const struct hostile_scenario hostile_scenarios[] = {
     {{"a hostile client with two slots", make_hostile_clients, world_check_honest},
      BIT(CLIENT),
      500},
-    {{"a hostile worker", make_hostile_worker, world_check_alive}, BIT(WORKER), 20000},
+    {{"a hostile worker", make_hostile_worker, world_check_alive}, BIT(WORKER), 36000},
     {{"a hostile worker beside another", make_hostile_workers, world_check_alive},
      BIT(WORKER),
-     20000},
+     36000},
 };
 const unsigned hostile_scenario_count = sizeof hostile_scenarios / sizeof hostile_scenarios[0];

@@ -65,7 +65,7 @@ int main(int argc, char **argv)
         }
         begun = proof_seconds();
         if (!result.failed) {
-            result = explore(&proof, scenario, 1000, proof_amount(&proof, 8000, 2500000, 40000));
+            result = explore(&proof, scenario, 1000, proof_amount(&proof, 8000, 3000000, 40000));
             report(&proof, scenario->model.name, "many at random", &result, begun);
         }
     }
