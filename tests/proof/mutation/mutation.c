@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * mutation.c - a hostile peer changes any value that it can write, just before it is read: every
- * read, each of 13 ways, one and two at a time without preemptions; then many at random in any
- * order of events. Whoever reads must stay inside its memory, come to an end after a bounded number
- * of accesses, and go on serving the others: the second client's calls are exact.
+ * read, each of 13 ways, one and two at a time without preemptions, as far as a bound of executions
+ * goes; then many at random in any order of events. Whoever reads must stay inside its memory, come
+ * to an end after a bounded number of accesses, and go on serving the others: the second client's
+ * calls are exact.
  *
  * A hostile client writes its lane, its requests and the bell; a hostile worker writes every lane,
  * the replies, the bell and the statistics. Who is hostile runs the library as well, and what
