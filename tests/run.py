@@ -320,7 +320,7 @@ def lint_checks() -> list[tuple[str, list[str]]]:
     lib = files("lib/*.c")
     sources = lib + files("tests/*/*.c", "bench/*.c", "bench/driver/*.c", "examples/*/*.c")
     # Not what is Frama-C's, in tests/proof/bounds/*/.
-    sources += files("tests/proof/*/*.c")
+    sources += files("tests/proof/*/*.c", "tests/proof/failing/limits/*.c")
     # Of the peers those that need no library but libc and ours.
     sources += [path for path in files("bench/peers/*/*.c") if path.split("/")[2] in PLAIN_PEERS]
     pythons = ["python", "bench", "tests", "examples", "tools"]
