@@ -22,7 +22,9 @@
  * consistent because nothing here is hot. */
 static _Atomic(struct carom_worker *) stoppable[STOPPABLE];
 static _Atomic unsigned stopping; /* signal handlers that are looking at the table */
-static _Atomic pid_t serving;     /* the process whose workers are in the table */
+/* The process whose workers are in the table; negative while it clears the table of those of the
+ * process that forked it. */
+static _Atomic pid_t serving;
 
 /* In a forked child, which may not know yet that it is one: SIGTERM ends it, as by default. */
 static void end_child(void)
@@ -60,15 +62,34 @@ static void stop_workers(int signal_number)
 static void forget_stoppable(void)
 {
     for (int i = 0; i < STOPPABLE; i++)
-        /* seq_cst: only forked children come here, which have one thread */
+        /* seq_cst: nobody adds meanwhile */
         atomic_store_explicit(&stoppable[i], NULL, memory_order_seq_cst);
+}
+
+/* One thread of a forked child clears, the others that add a worker wait for it. */
+static void take_over_table(void)
+{
+    const pid_t self = getpid();
+    /* seq_cst, here and below: nothing here is hot */
+    pid_t owner = atomic_load_explicit(&serving, memory_order_seq_cst);
+
+    while (owner != self) {
+        if (owner == -self) {
+            sched_yield();
+            owner = atomic_load_explicit(&serving, memory_order_seq_cst);
+        } else if (atomic_compare_exchange_strong_explicit(
+                       &serving, &owner, -self, memory_order_seq_cst, memory_order_seq_cst)) {
+            forget_stoppable();
+            atomic_store_explicit(&stopping, 0, memory_order_seq_cst); /* who counted is not here */
+            atomic_store_explicit(&serving, self, memory_order_seq_cst);
+            owner = self;
+        }
+    }
 }
 
 static int add_stoppable(struct carom_worker *worker)
 {
-    /* seq_cst: nothing here is hot */
-    if (atomic_exchange_explicit(&serving, getpid(), memory_order_seq_cst) != getpid())
-        forget_stoppable(); /* those of the process that forked this one */
+    take_over_table();
     for (int i = 0; i < STOPPABLE; i++) {
         struct carom_worker *free_place = NULL;
         /* seq_cst: before the handler is installed, and seen by it */
